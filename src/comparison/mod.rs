@@ -1,0 +1,1 @@
+//! What two ensembles have in common.

@@ -1,0 +1,2 @@
+//! kirkwood
+fn main() {}

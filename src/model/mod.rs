@@ -1,0 +1,1 @@
+//! Learned energies u_θ(x, t).

@@ -1,0 +1,1 @@
+//! Systems with known laws, for tests and teaching.

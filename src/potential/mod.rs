@@ -1,0 +1,73 @@
+//! Energies as functions of coordinates: U(x) in kJ/mol, u(x) = U/kT, and paths u_λ(x).
+//!
+//! Samplers and estimators know energies only through [`ReducedPotential`] and [`PotentialPath`]:
+//! temperature, an alchemical λ and the diffusion time of a learned model are the same kind of
+//! thing. All calls are over batches: `x` holds conformations one after the other, each
+//! `space().dimension()` numbers, `[conformation][particle][xyz]` for molecules.
+
+pub mod analytic;
+pub mod noise;
+mod space;
+
+pub use noise::Noise;
+pub use space::Space;
+
+use crate::error::Result;
+
+/// A reduced energy u(x) in kT, defined up to a constant; the law is exp(−u) on its space.
+pub trait ReducedPotential: Sync {
+    /// The space on which exp(−u) is a density.
+    fn space(&self) -> Space;
+
+    /// u in kT for each conformation.
+    fn energies(&self, x: &[f64], u: &mut [f64]) -> Result<()>;
+
+    /// u in kT and ∂u/∂x for each conformation; on a centred space the gradient has no net component.
+    fn energies_and_gradients(&self, x: &[f64], u: &mut [f64], gradient: &mut [f64]) -> Result<()>;
+}
+
+/// A family u_λ(x), differentiable in λ: each conformation of a batch has its own λ.
+pub trait PotentialPath: Sync {
+    /// The space on which every exp(−u_λ) is a density.
+    fn space(&self) -> Space;
+
+    /// The closed interval of λ.
+    fn range(&self) -> (f64, f64);
+
+    /// u_λ in kT; `lambda` and `u` have one entry per conformation.
+    fn energies(&self, lambda: &[f64], x: &[f64], u: &mut [f64]) -> Result<()>;
+
+    /// u_λ in kT and ∂u/∂x.
+    fn energies_and_gradients(
+        &self,
+        lambda: &[f64],
+        x: &[f64],
+        u: &mut [f64],
+        gradient: &mut [f64],
+    ) -> Result<()>;
+
+    /// ∂u/∂λ at fixed x, in kT per unit of λ.
+    fn lambda_derivatives(&self, lambda: &[f64], x: &[f64], du_dlambda: &mut [f64]) -> Result<()>;
+}
+
+/// One λ of a path, as a potential.
+pub struct AtLambda<'a, P: PotentialPath + ?Sized> {
+    /// The path.
+    pub path: &'a P,
+    /// Where on it.
+    pub lambda: f64,
+}
+
+impl<P: PotentialPath + ?Sized> ReducedPotential for AtLambda<'_, P> {
+    fn space(&self) -> Space {
+        self.path.space()
+    }
+
+    fn energies(&self, x: &[f64], u: &mut [f64]) -> Result<()> {
+        self.path.energies(&vec![self.lambda; u.len()], x, u)
+    }
+
+    fn energies_and_gradients(&self, x: &[f64], u: &mut [f64], gradient: &mut [f64]) -> Result<()> {
+        self.path.energies_and_gradients(&vec![self.lambda; u.len()], x, u, gradient)
+    }
+}

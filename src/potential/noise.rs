@@ -1,0 +1,255 @@
+//! Noise processes x_t = a(t) x₀ + g(t) z, z ~ N(0, 1) on the space of x₀.
+//!
+//! | kind | a(t) | g(t)² |
+//! |---|---|---|
+//! | variance preserving (Song et al. 2021) | exp(−t β₀/2 − t²(β₁−β₀)/4) | 1 − a² |
+//! | variance exploding | 1 | σ_min² (σ_max/σ_min)^{2t} |
+//! | EDM (Karras et al. 2022) | 1 | t², t = σ |
+//!
+//! They stand here rather than beside the learned models because analytic systems have exact
+//! noised laws as well, and samplers along diffusion time need a and g of either.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// How data become noise, with time t in [`Noise::time_range`].
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Noise {
+    /// Variance preserving: unit-variance data stay at unit variance.
+    VariancePreserving {
+        /// β at t = 0.
+        #[serde(default = "defaults::beta_min")]
+        beta_min: f64,
+        /// β at t = 1.
+        #[serde(default = "defaults::beta_max")]
+        beta_max: f64,
+        /// The data end.
+        #[serde(default = "defaults::t_min")]
+        t_min: f64,
+    },
+    /// Variance exploding, geometric in t.
+    VarianceExploding {
+        /// Noise at t = 0, in units of the data's standard deviation.
+        #[serde(default = "defaults::ve_sigma_min")]
+        sigma_min: f64,
+        /// Noise at t = 1.
+        #[serde(default = "defaults::ve_sigma_max")]
+        sigma_max: f64,
+    },
+    /// t is the noise level σ itself.
+    Edm {
+        /// The data end.
+        #[serde(default = "defaults::edm_sigma_min")]
+        sigma_min: f64,
+        /// The noise end.
+        #[serde(default = "defaults::edm_sigma_max")]
+        sigma_max: f64,
+    },
+}
+
+mod defaults {
+    pub fn beta_min() -> f64 {
+        0.1
+    }
+    pub fn beta_max() -> f64 {
+        20.0
+    }
+    pub fn t_min() -> f64 {
+        1e-5
+    }
+    pub fn ve_sigma_min() -> f64 {
+        1e-3
+    }
+    pub fn ve_sigma_max() -> f64 {
+        50.0
+    }
+    pub fn edm_sigma_min() -> f64 {
+        1e-3
+    }
+    pub fn edm_sigma_max() -> f64 {
+        20.0
+    }
+}
+
+impl Default for Noise {
+    fn default() -> Self {
+        Self::VariancePreserving {
+            beta_min: defaults::beta_min(),
+            beta_max: defaults::beta_max(),
+            t_min: defaults::t_min(),
+        }
+    }
+}
+
+impl Noise {
+    /// Checks the parameters; `place` is the key path for messages.
+    pub fn validate(&self, place: &str) -> Result<()> {
+        let ok = match *self {
+            Self::VariancePreserving { beta_min, beta_max, t_min } => {
+                beta_min > 0.0 && beta_max > beta_min && t_min > 0.0 && t_min < 1.0
+            }
+            Self::VarianceExploding { sigma_min, sigma_max } | Self::Edm { sigma_min, sigma_max } => {
+                sigma_min > 0.0 && sigma_max > sigma_min && sigma_max.is_finite()
+            }
+        };
+        let message = "needs 0 < beta_min < beta_max and 0 < t_min < 1, or 0 < sigma_min < sigma_max";
+        if ok { Ok(()) } else { Err(Error::config(place, message, format!("found {self:?}"))) }
+    }
+
+    /// Times from the data end to the noise end.
+    pub fn time_range(&self) -> (f64, f64) {
+        match *self {
+            Self::VariancePreserving { t_min, .. } => (t_min, 1.0),
+            Self::VarianceExploding { .. } => (0.0, 1.0),
+            Self::Edm { sigma_min, sigma_max } => (sigma_min, sigma_max),
+        }
+    }
+
+    /// a(t), the scale of the data.
+    pub fn scale(&self, t: f64) -> f64 {
+        match *self {
+            Self::VariancePreserving { .. } => self.log_scale(t).exp(),
+            Self::VarianceExploding { .. } | Self::Edm { .. } => 1.0,
+        }
+    }
+
+    /// g(t), the standard deviation of the noise.
+    pub fn deviation(&self, t: f64) -> f64 {
+        match *self {
+            Self::VariancePreserving { .. } => (-(2.0 * self.log_scale(t)).exp_m1()).sqrt(),
+            Self::VarianceExploding { sigma_min, sigma_max } => sigma_min * (sigma_max / sigma_min).powf(t),
+            Self::Edm { .. } => t,
+        }
+    }
+
+    /// log(a²/g²), which falls with t.
+    pub fn log_snr(&self, t: f64) -> f64 {
+        2.0 * (self.scale(t) / self.deviation(t)).ln()
+    }
+
+    /// The time at which log(a²/g²) has this value; clamped to [`Noise::time_range`].
+    pub fn time_at_log_snr(&self, log_snr: f64) -> f64 {
+        let (first, last) = self.time_range();
+        let time = match *self {
+            Self::VariancePreserving { beta_min, beta_max, .. } => {
+                // a² = 1/(1 + e^{−logSNR}), so c = −log(a) = softplus(−logSNR)/2, a quadratic in t.
+                let c = 0.5 * softplus(-log_snr);
+                2.0 * c / (0.5 * beta_min + (0.25 * beta_min * beta_min + (beta_max - beta_min) * c).sqrt())
+            }
+            Self::VarianceExploding { sigma_min, sigma_max } => {
+                ((-0.5 * log_snr).exp() / sigma_min).ln() / (sigma_max / sigma_min).ln()
+            }
+            Self::Edm { .. } => (-0.5 * log_snr).exp(),
+        };
+        time.clamp(first, last)
+    }
+
+    /// da/dt.
+    pub fn scale_rate(&self, t: f64) -> f64 {
+        match *self {
+            Self::VariancePreserving { .. } => -0.5 * self.beta(t) * self.scale(t),
+            Self::VarianceExploding { .. } | Self::Edm { .. } => 0.0,
+        }
+    }
+
+    /// d(g²)/dt.
+    pub fn variance_rate(&self, t: f64) -> f64 {
+        match *self {
+            Self::VariancePreserving { .. } => self.beta(t) * self.scale(t).powi(2),
+            Self::VarianceExploding { sigma_min, sigma_max } => {
+                2.0 * (sigma_max / sigma_min).ln() * self.deviation(t).powi(2)
+            }
+            Self::Edm { .. } => 2.0 * t,
+        }
+    }
+
+    /// The drift coefficient f of dX = f(t) X dt + √D(t) dW.
+    pub fn drift(&self, t: f64) -> f64 {
+        match *self {
+            Self::VariancePreserving { .. } => -0.5 * self.beta(t),
+            Self::VarianceExploding { .. } | Self::Edm { .. } => 0.0,
+        }
+    }
+
+    /// The squared diffusion coefficient D of dX = f(t) X dt + √D(t) dW.
+    pub fn diffusion(&self, t: f64) -> f64 {
+        match *self {
+            Self::VariancePreserving { .. } => self.beta(t),
+            _ => self.variance_rate(t),
+        }
+    }
+
+    /// n + 1 times from the noise end to the data end, uniform in log(a²/g²).
+    pub fn log_snr_grid(&self, n: usize) -> Vec<f64> {
+        let (first, last) = self.time_range();
+        let (low, high) = (self.log_snr(last), self.log_snr(first));
+        let mut times: Vec<f64> =
+            (0..=n).map(|k| self.time_at_log_snr(low + (high - low) * k as f64 / n as f64)).collect();
+        times[0] = last;
+        times[n] = first;
+        times
+    }
+
+    fn beta(&self, t: f64) -> f64 {
+        match *self {
+            Self::VariancePreserving { beta_min, beta_max, .. } => beta_min + t * (beta_max - beta_min),
+            _ => 0.0,
+        }
+    }
+
+    fn log_scale(&self, t: f64) -> f64 {
+        match *self {
+            Self::VariancePreserving { beta_min, beta_max, .. } => {
+                -0.5 * t * beta_min - 0.25 * t * t * (beta_max - beta_min)
+            }
+            _ => 0.0,
+        }
+    }
+}
+
+/// log(1 + eˣ) without overflow.
+pub fn softplus(x: f64) -> f64 {
+    x.max(0.0) + (-x.abs()).exp().ln_1p()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> [Noise; 3] {
+        [
+            Noise::default(),
+            Noise::VarianceExploding { sigma_min: 0.01, sigma_max: 50.0 },
+            Noise::Edm { sigma_min: 1e-3, sigma_max: 20.0 },
+        ]
+    }
+
+    #[test]
+    fn time_and_log_snr_are_inverse_and_rates_are_derivatives() {
+        for noise in all() {
+            let (first, last) = noise.time_range();
+            for k in 1..20 {
+                let t = first + (last - first) * f64::from(k) / 20.0;
+                assert!((noise.time_at_log_snr(noise.log_snr(t)) - t).abs() < 1e-9 * last, "{noise:?} {t}");
+                let h = 1e-5 * last;
+                let rate = |f: &dyn Fn(f64) -> f64| (f(t + h) - f(t - h)) / (2.0 * h);
+                let variance = rate(&|t| noise.deviation(t).powi(2));
+                assert!((variance / noise.variance_rate(t) - 1.0).abs() < 1e-6, "{noise:?} {t}");
+                assert!((rate(&|t| noise.scale(t)) - noise.scale_rate(t)).abs() < 1e-6, "{noise:?} {t}");
+                // The SDE moves the moments as the table says: (g²)' = 2 f g² + D and a' = f a.
+                let moments = 2.0 * noise.drift(t) * noise.deviation(t).powi(2) + noise.diffusion(t);
+                assert!((moments / noise.variance_rate(t) - 1.0).abs() < 1e-9);
+                assert!((noise.drift(t) * noise.scale(t) - noise.scale_rate(t)).abs() < 1e-12);
+            }
+        }
+    }
+
+    #[test]
+    fn the_grid_runs_from_noise_to_data() {
+        let times = Noise::default().log_snr_grid(100);
+        assert_eq!((times[0], times[100]), (1.0, 1e-5));
+        assert!(times.windows(2).all(|pair| pair[1] < pair[0]));
+    }
+}

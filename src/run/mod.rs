@@ -1,0 +1,1 @@
+//! Configuration → plan → stages → run directory.

@@ -1,0 +1,1 @@
+//! Markov kernels and algorithms along a path of potentials.

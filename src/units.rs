@@ -1,0 +1,1 @@
+//! Physical units at the edge of the library.
