@@ -52,9 +52,8 @@ impl Source {
         for node in nodes(document.get_ref()) {
             lines.insert(node.path, line_at(&text, node.key.start));
         }
-        let table = toml::from_str(&text).map_err(|error| {
-            Error::file(path, "", "a configuration in TOML", error.message().to_string())
-        })?;
+        let table = toml::from_str(&text)
+            .map_err(|error| Error::file(path, "", "a configuration in TOML", error.message().to_string()))?;
         Ok(Self { path: path.to_path_buf(), text, table, lines, overlay: None, assigned: Vec::new() })
     }
 
@@ -84,14 +83,19 @@ impl Source {
     /// Changes one value: `train.stages[0].n_steps=100`; what is not a TOML value is taken as text.
     pub fn assign(&mut self, assignment: &str) -> Result<()> {
         let (key, text) = assignment.split_once('=').ok_or_else(|| {
-            Error::config(format!("--set {assignment}"), "expected key=value", "for example train.batch_size=512")
+            Error::config(
+                format!("--set {assignment}"),
+                "expected key=value",
+                "for example train.batch_size=512",
+            )
         })?;
         let (key, text) = (key.trim(), text.trim());
         let value = toml::from_str::<Table>(&format!("value = {text}"))
             .ok()
             .and_then(|mut table| table.remove("value"))
             .unwrap_or_else(|| Value::String(text.to_string()));
-        let steps: Vec<String> = key.replace('[', ".").replace(']', "").split('.').map(str::to_string).collect();
+        let steps: Vec<String> =
+            key.replace('[', ".").replace(']', "").split('.').map(str::to_string).collect();
         if steps.iter().any(String::is_empty) {
             return Err(Error::config(format!("--set {assignment}"), "the key has an empty part", ""));
         }
@@ -136,7 +140,9 @@ impl Source {
         toml::from_str::<T>(&merged).map_err(|error| {
             let place = match (DeTable::parse(&merged), error.span()) {
                 // The root table has an empty span.
-                (Ok(document), Some(span)) if !span.is_empty() => innermost(&nodes(document.get_ref()), &span),
+                (Ok(document), Some(span)) if !span.is_empty() => {
+                    innermost(&nodes(document.get_ref()), &span)
+                }
                 _ => String::new(),
             };
             self.locate(explain(&place, error.message()))
@@ -158,7 +164,8 @@ impl Source {
     fn line_of(&self, key: &str) -> Option<usize> {
         let mut key = key;
         loop {
-            let overlaid = self.overlay.as_ref().and_then(|overlay| self.lines.get(&format!("{overlay}.{key}")));
+            let overlaid =
+                self.overlay.as_ref().and_then(|overlay| self.lines.get(&format!("{overlay}.{key}")));
             if let Some(line) = overlaid.or_else(|| self.lines.get(key)) {
                 return Some(*line);
             }
@@ -341,21 +348,23 @@ mod tests {
             "`run.toml`, line 3: `train.n_step`: there is no such key (did you mean `n_steps`?)"
         );
         assert_eq!(
-            message("[train]\n\n[[train.stages]]\nrate = 1.0\n[[train.stages]]\nrate = 0.1\nkind = \"adm\"\n"),
+            message(
+                "[train]\n\n[[train.stages]]\nrate = 1.0\n[[train.stages]]\nrate = 0.1\nkind = \"adm\"\n"
+            ),
             "`run.toml`, line 7: `train.stages[1].kind = \"adm\"`: there is no such name (did you mean `adam`?)"
         );
         assert_eq!(message("seed = 1\n"), "`run.toml`: `train`: is missing");
         assert!(message("train = {}\nseed = -1\n").starts_with("`run.toml`, line 2: `seed`: invalid value"));
-        assert_eq!(
-            message("[[train.stages]]\n"),
-            "`run.toml`, line 1: `train.stages[0].rate`: is missing"
-        );
+        assert_eq!(message("[[train.stages]]\n"), "`run.toml`, line 1: `train.stages[0].rate`: is missing");
     }
 
     #[test]
     fn syntax_errors_name_the_line() {
         let error = Source::from_text(Path::new("run.toml"), "a = 1\nb = = 2\n".to_string()).unwrap_err();
-        assert!(error.to_string().starts_with("`run.toml`, line 2: expected a configuration in TOML"), "{error}");
+        assert!(
+            error.to_string().starts_with("`run.toml`, line 2: expected a configuration in TOML"),
+            "{error}"
+        );
     }
 
     #[test]
