@@ -42,7 +42,10 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             if arguments.json {
-                println!("{}", output::error_object(error.kind(), &error.to_string(), error.path(), error.place()));
+                println!(
+                    "{}",
+                    output::error_object(error.kind(), &error.to_string(), error.path(), error.place())
+                );
             } else {
                 eprintln!("error: {error}");
             }

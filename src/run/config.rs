@@ -340,7 +340,13 @@ pub struct SmcSettings {
 
 impl Default for SmcSettings {
     fn default() -> Self {
-        Self { n_particles: 10_000, level_ess: 0.9, resample_below: 0.5, local_move: LocalMove::Mala, n_moves: 5 }
+        Self {
+            n_particles: 10_000,
+            level_ess: 0.9,
+            resample_below: 0.5,
+            local_move: LocalMove::Mala,
+            n_moves: 5,
+        }
     }
 }
 
@@ -421,7 +427,8 @@ impl Config {
             .chain(self.variants.keys().map(|name| (format!("variants.{name}"), name)))
         {
             if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
-                let message = "must consist of letters, digits, `_`, `-` and `.`, because a directory has this name";
+                let message =
+                    "must consist of letters, digits, `_`, `-` and `.`, because a directory has this name";
                 return Err(Error::config(format!("{place} = \"{name}\""), message, ""));
             }
         }
@@ -447,7 +454,11 @@ impl SplitSettings {
         }
         let sum = self.train + self.selection + self.test;
         if sum > 1.0 + 1e-9 {
-            return Err(Error::config("data.split", format!("the fractions sum to {sum}, which is more than 1"), ""));
+            return Err(Error::config(
+                "data.split",
+                format!("the fractions sum to {sum}, which is more than 1"),
+                "",
+            ));
         }
         at_least("data.split.n_blocks", self.n_blocks, 3)
     }
@@ -464,7 +475,11 @@ impl SampleSettings {
         }
         if langevin.duration <= langevin.relaxation {
             let message = format!("must be more than the relaxation of {}", langevin.relaxation);
-            return Err(Error::config(format!("sample.langevin.duration = \"{}\"", langevin.duration), message, ""));
+            return Err(Error::config(
+                format!("sample.langevin.duration = \"{}\"", langevin.duration),
+                message,
+                "",
+            ));
         }
         let equilibrium = &self.equilibrium;
         at_least("sample.equilibrium.n_walkers", equilibrium.n_walkers, 2)?;
@@ -501,7 +516,9 @@ fn fraction_of_one(place: &str, value: f64) -> Result<()> {
 }
 
 /// Reads `"file"` and `["file", "file"]`.
-fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Vec<PathBuf>, D::Error> {
+fn one_or_many<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Vec<PathBuf>, D::Error> {
     struct Visitor;
     impl<'de> serde::de::Visitor<'de> for Visitor {
         type Value = Vec<PathBuf>;
@@ -511,7 +528,10 @@ fn one_or_many<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result
         fn visit_str<E: serde::de::Error>(self, text: &str) -> std::result::Result<Self::Value, E> {
             Ok(vec![text.into()])
         }
-        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut sequence: A) -> std::result::Result<Self::Value, A::Error> {
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(
+            self,
+            mut sequence: A,
+        ) -> std::result::Result<Self::Value, A::Error> {
             let mut files = Vec::new();
             while let Some(file) = sequence.next_element::<PathBuf>()? {
                 files.push(file);

@@ -1,5 +1,7 @@
 //! Configuration → plan → stages → run directory.
 
+pub mod beads;
+pub mod config;
 pub mod control;
 pub mod directory;
 pub mod provenance;
