@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::trajectory::{FrameRange, LengthUnit, SplitSettings};
 use crate::units::{Rate, Temperature, Time};
 
 /// A configuration. A plan is one as well, with every default written out.
@@ -83,61 +84,14 @@ pub struct DataSettings {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub centers: Vec<crate::system::CenterSettings>,
     /// The length unit of files that do not state one (`.npy`, `.npz`, `.pt`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unit: Option<LengthUnit>,
-    /// Every how many frames one is kept.
-    #[serde(default = "one_usize")]
-    pub stride: usize,
-    /// Which frames are for what.
+    #[serde(default)]
+    pub array_unit: LengthUnit,
+    /// Which frames are kept, counted over all files.
+    #[serde(default)]
+    pub frames: FrameRange,
+    /// Which share of the frames the model learns from, which watches it, and which tests it.
     #[serde(default)]
     pub split: SplitSettings,
-}
-
-fn one_usize() -> usize {
-    1
-}
-
-/// A unit of length in files of bare numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LengthUnit {
-    /// 1 nm.
-    Nm,
-    /// 0.1 nm.
-    Angstrom,
-}
-
-impl LengthUnit {
-    /// One unit in nm.
-    pub fn in_nm(self) -> f64 {
-        match self {
-            Self::Nm => 1.0,
-            Self::Angstrom => 0.1,
-        }
-    }
-}
-
-/// Fractions of the frames; what is not named is left out.
-///
-/// The frames are cut into contiguous blocks, because neighbouring frames are correlated, and the
-/// blocks are dealt out. The test frames are opened once, by the comparison.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SplitSettings {
-    /// Frames that the model sees.
-    pub train: f64,
-    /// Frames on which the loss is watched during training.
-    pub selection: f64,
-    /// Frames that nothing sees before the comparison.
-    pub test: f64,
-    /// Into how many blocks the frames are cut.
-    pub n_blocks: usize,
-}
-
-impl Default for SplitSettings {
-    fn default() -> Self {
-        Self { train: 0.45, selection: 0.05, test: 0.5, n_blocks: 20 }
-    }
 }
 
 /// A name and the settings of what it names.
@@ -432,11 +386,9 @@ impl Config {
                 return Err(Error::config(format!("{place} = \"{name}\""), message, ""));
             }
         }
-        at_least("data.stride", self.data.stride, 1)?;
         if self.data.trajectory.is_empty() {
             return Err(Error::config("data.trajectory", "names no file", ""));
         }
-        self.data.split.validate()?;
         self.sample.validate()?;
         at_least("estimate.n_bootstrap", self.estimate.n_bootstrap, 2)?;
         at_least("estimate.n_bins", self.estimate.n_bins, 2)?;
@@ -444,23 +396,6 @@ impl Config {
         at_least("compare.n_bins", self.compare.n_bins, 2)?;
         at_least("compare.n_floor_splits", self.compare.n_floor_splits, 2)?;
         at_least("compare.n_blocks", self.compare.n_blocks, 2)
-    }
-}
-
-impl SplitSettings {
-    fn validate(&self) -> Result<()> {
-        for (name, fraction) in [("train", self.train), ("selection", self.selection), ("test", self.test)] {
-            fraction_of_one(&format!("data.split.{name}"), fraction)?;
-        }
-        let sum = self.train + self.selection + self.test;
-        if sum > 1.0 + 1e-9 {
-            return Err(Error::config(
-                "data.split",
-                format!("the fractions sum to {sum}, which is more than 1"),
-                "",
-            ));
-        }
-        at_least("data.split.n_blocks", self.n_blocks, 3)
     }
 }
 
