@@ -49,9 +49,21 @@ fn kinds() -> Vec<Kind> {
             "noise",
             "[model.noise]",
             &[
-                ("variance_preserving", "Unit-variance data stay at unit variance (Song et al. 2021).", "beta_min = 0.1\nbeta_max = 20.0"),
-                ("variance_exploding", "The data keep their scale under growing noise.", "sigma_min = 0.001\nsigma_max = 50.0"),
-                ("edm", "Time is the noise level itself (Karras et al. 2022).", "sigma_min = 0.001\nsigma_max = 20.0"),
+                (
+                    "variance_preserving",
+                    "Unit-variance data stay at unit variance (Song et al. 2021).",
+                    "beta_min = 0.1\nbeta_max = 20.0",
+                ),
+                (
+                    "variance_exploding",
+                    "The data keep their scale under growing noise.",
+                    "sigma_min = 0.001\nsigma_max = 50.0",
+                ),
+                (
+                    "edm",
+                    "Time is the noise level itself (Karras et al. 2022).",
+                    "sigma_min = 0.001\nsigma_max = 20.0",
+                ),
             ],
         ),
         of_table(
@@ -60,7 +72,11 @@ fn kinds() -> Vec<Kind> {
             &[
                 ("iid", "Independent samples by reverse diffusion.", ""),
                 ("langevin", "Langevin dynamics at the data end, in physical units.", ""),
-                ("equilibrium", "Exact equilibrium of the learned energy by Monte Carlo with torsion pivots.", ""),
+                (
+                    "equilibrium",
+                    "Exact equilibrium of the learned energy by Monte Carlo with torsion pivots.",
+                    "",
+                ),
                 ("smc", "Sequential Monte Carlo along the learned path, with its normalising constant.", ""),
                 ("replica_exchange", "Replica exchange over the levels of the learned path.", ""),
             ],
@@ -75,11 +91,7 @@ fn of_registry<T: ?Sized, C: ?Sized>(name: &str, place: &'static str, registry: 
     Kind { name: name.to_string(), place, entries: entries.collect() }
 }
 
-fn of_table(
-    name: &str,
-    place: &'static str,
-    entries: &[(&'static str, &'static str, &'static str)],
-) -> Kind {
+fn of_table(name: &str, place: &'static str, entries: &[(&'static str, &'static str, &'static str)]) -> Kind {
     let entries = entries.iter().map(|&(name, summary, example)| Entry { name, summary, example });
     Kind { name: name.to_string(), place, entries: entries.collect() }
 }
@@ -87,7 +99,8 @@ fn of_table(
 impl Catalogue {
     /// The same as one JSON object.
     pub fn to_json(&self) -> Value {
-        let entry = |entry: &Entry| json!({ "name": entry.name, "summary": entry.summary, "example": entry.example });
+        let entry =
+            |entry: &Entry| json!({ "name": entry.name, "summary": entry.summary, "example": entry.example });
         let kinds = self.kinds.iter().map(|kind| {
             let entries: Vec<Value> = kind.entries.iter().map(entry).collect();
             (kind.name.clone(), json!({ "place": kind.place, "entries": entries }))

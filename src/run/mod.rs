@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use control::Control;
-use directory::{Found, Layout, RunDirectory, STAGES, read_json, write_atomic, write_json};
+use directory::{Found, Layout, RunDirectory, STAGES, read_json, write_json};
 use plan::Plan;
 use provenance::{Input, Provenance, peak_memory_mib, utc_now};
 use stages::load::Data;
@@ -141,7 +141,11 @@ fn examine(plan: &Plan) -> Result<Data> {
 fn unfinished(plan: &Plan) -> Error {
     let layout = Layout::at(&plan.out);
     let done: Vec<&str> = STAGES.into_iter().filter(|stage| layout.is_finished(stage)).collect();
-    let done = if done.is_empty() { "no stage is finished".into() } else { format!("finished: {}", done.join(", ")) };
+    let done = if done.is_empty() {
+        "no stage is finished".into()
+    } else {
+        format!("finished: {}", done.join(", "))
+    };
     Error::RunDirectory {
         path: plan.out.clone(),
         message: format!("holds an unfinished run of this plan ({done})"),

@@ -78,7 +78,8 @@ impl Plan {
         }
         let atoms = load::atoms(&config.data).map_err(locate)?;
         if config.collective_variables.is_empty() {
-            let beads = Beads::new(&Config { states: Vec::new(), ..config.clone() }, &atoms).map_err(locate)?;
+            let beads =
+                Beads::new(&Config { states: Vec::new(), ..config.clone() }, &atoms).map_err(locate)?;
             config.collective_variables = default_variables(beads.mapping.topology());
         }
         let beads = Beads::new(&config, &atoms).map_err(locate)?;
