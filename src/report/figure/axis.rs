@@ -113,10 +113,13 @@ impl Scale {
         if self.kind == Kind::Degrees {
             return signed(format!("{tick:.0}°"));
         }
-        if self.kind == Kind::Logarithmic && !(0.0009..10_000.0).contains(&tick) {
+        if self.kind == Kind::Logarithmic {
             let power = tick.log10().round();
-            if (tick.log10() - power).abs() < 1e-6 {
-                return format!("10{}", superscript(power as i32));
+            let is_power = |tick: &f64| (tick.log10() - tick.log10().round()).abs() < 1e-6;
+            let ticks = self.ticks();
+            let wide = ticks.iter().any(|tick| !(0.0009..10_001.0).contains(tick));
+            if wide && ticks.iter().all(is_power) {
+                return if power == 0.0 { "1".into() } else { format!("10{}", superscript(power as i32)) };
             }
         }
         let ticks = self.ticks();
@@ -174,6 +177,8 @@ pub struct Labels<'a> {
     pub y: &'a str,
     /// Whether tick labels of the y axis are left out, because the panel to the left has them.
     pub hide_y_ticks: bool,
+    /// Whether a label at the right end of the x axis is left out, because it would run into the next panel's.
+    pub hide_last_x_tick: bool,
 }
 
 /// Draws grid lines, tick labels and axis labels; the frame's inside is left for the data.
@@ -186,8 +191,10 @@ pub fn draw_axes(figure: &mut Figure, frame: Rect, x: &Scale, y: &Scale, labels:
             figure.polyline(vec![(place, frame.y), (place, frame.bottom())], line);
         }
         figure.polyline(vec![(place, frame.bottom()), (place, frame.bottom() + 4.0)], tick);
-        let at = (place, frame.bottom() + 16.0);
-        figure.text(at, &x.label(value), TICK_TEXT, Anchor::Middle, Color::Muted);
+        if !labels.hide_last_x_tick || place < frame.right() - 14.0 {
+            let at = (place, frame.bottom() + 16.0);
+            figure.text(at, &x.label(value), TICK_TEXT, Anchor::Middle, Color::Muted);
+        }
     }
     let mut widest: f64 = 0.0;
     for value in y.ticks() {

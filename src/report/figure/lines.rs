@@ -138,7 +138,7 @@ impl LineChart {
     pub fn draw(&self, figure: &mut Figure, area: Rect) {
         figure.title((area.x + 58.0, area.y + 14.0), &self.title, Anchor::Start);
         let legend_bottom = self.draw_legend(figure, area);
-        let top = legend_bottom + 12.0;
+        let top = legend_bottom + if self.x_marks.is_empty() { 12.0 } else { 24.0 };
         let frame =
             Rect { x: area.x + 58.0, y: top, width: area.width - 72.0, height: area.bottom() - 44.0 - top };
         let xs = self.lines.iter().flat_map(|line| line.points.iter().map(|p| p.0));
@@ -147,16 +147,17 @@ impl LineChart {
             kind => Scale::with_margin(kind, extent(xs), (frame.x, frame.right())),
         };
         let y = Scale::with_margin(self.y_kind, self.y_extent(), (frame.bottom(), frame.y));
-        let labels = Labels { x: &self.x_label, y: &self.y_label, hide_y_ticks: false };
+        let labels = Labels { x: &self.x_label, y: &self.y_label, ..Labels::default() };
         draw_axes(figure, frame, &x, &y, labels, true);
         if let Some(level) = self.y_mark {
             let stroke = Stroke { color: Color::Muted, width: 1.2, dash: Some(4.0) };
             figure.polyline(vec![(frame.x, y.at(level)), (frame.right(), y.at(level))], stroke);
         }
-        for (place, name) in &self.x_marks {
+        let inside = |value: f64| value >= x.range().0 && value <= x.range().1;
+        for (place, name) in self.x_marks.iter().filter(|(place, _)| inside(*place)) {
             let stroke = Stroke { color: Color::Muted, width: 1.0, dash: Some(3.0) };
             figure.polyline(vec![(x.at(*place), frame.y), (x.at(*place), frame.bottom())], stroke);
-            let at = (x.at(*place) + 4.0, frame.y + 11.0);
+            let at = (x.at(*place), frame.y - 5.0);
             figure.text(at, name, TICK_TEXT, Anchor::Start, Color::Muted);
         }
         for line in &self.lines {
@@ -211,14 +212,46 @@ fn draw_line(figure: &mut Figure, line: &Line, frame: Rect, x: &Scale, y: &Scale
         }
     }
     for piece in line.pieces() {
-        let points: Vec<(f64, f64)> = piece.iter().map(|p| (x.at(p.0), y_or_floor(p.1))).collect();
+        let points: Vec<(f64, f64)> = piece.iter().map(|p| (x.at(p.0), y.at(p.1))).collect();
         if line.dots || points.len() == 1 {
-            for &center in &points {
+            for &center in points.iter().filter(|p| p.1 >= frame.y && p.1 <= frame.bottom()) {
                 figure.marks.push(super::Mark::Dot { center, radius: 2.6, color: line.color });
             }
         }
-        figure.polyline(points, Stroke { color: line.color, width: line.width, dash: line.dash });
+        for points in clipped(&points, frame) {
+            figure.polyline(points, Stroke { color: line.color, width: line.width, dash: line.dash });
+        }
     }
+}
+
+/// The parts of a line that lie between the upper and lower edge of a frame.
+fn clipped(points: &[(f64, f64)], frame: Rect) -> Vec<Vec<(f64, f64)>> {
+    let (top, bottom) = (frame.y, frame.bottom());
+    let mut parts: Vec<Vec<(f64, f64)>> = Vec::new();
+    let mut part: Vec<(f64, f64)> = Vec::new();
+    for pair in points.windows(2) {
+        let ((x0, y0), (x1, y1)) = (pair[0], pair[1]);
+        let fraction = |edge: f64| if y1 == y0 { 0.0 } else { (edge - y0) / (y1 - y0) };
+        let (a, b) = (fraction(top), fraction(bottom));
+        let outside = y0.max(y1) < top || y0.min(y1) > bottom || !y0.is_finite() || !y1.is_finite();
+        if outside {
+            parts.extend((!part.is_empty()).then(|| std::mem::take(&mut part)));
+            continue;
+        }
+        let level = y1 == y0;
+        let from = if level { 0.0 } else { a.min(b).max(0.0) };
+        let to = if level { 1.0 } else { a.max(b).min(1.0) };
+        let at = |f: f64| (x0 + f * (x1 - x0), (y0 + f * (y1 - y0)).clamp(top, bottom));
+        if part.is_empty() {
+            part.push(at(from));
+        }
+        part.push(at(to));
+        if to < 1.0 {
+            parts.push(std::mem::take(&mut part));
+        }
+    }
+    parts.extend((!part.is_empty()).then_some(part));
+    parts
 }
 
 /// The smallest and largest finite value.
@@ -257,6 +290,15 @@ mod tests {
     fn a_line_is_interrupted_where_a_value_is_missing() {
         let line = Line::new("a", vec![(0.0, 1.0), (1.0, f64::NAN), (2.0, 1.0), (3.0, 2.0)], Color::Ink);
         assert_eq!(line.pieces().iter().map(Vec::len).collect::<Vec<_>>(), [1, 2]);
+    }
+
+    #[test]
+    fn a_line_ends_at_the_edge_and_comes_back() {
+        let frame = Rect { x: 0.0, y: 0.0, width: 10.0, height: 10.0 };
+        let parts = clipped(&[(0.0, 5.0), (1.0, -5.0), (2.0, -5.0), (3.0, 15.0), (4.0, 5.0)], frame);
+        assert_eq!(parts[0], [(0.0, 5.0), (0.5, 0.0)]);
+        assert_eq!(parts[1], [(2.25, 0.0), (2.75, 10.0)]);
+        assert_eq!(parts[2], [(3.5, 10.0), (4.0, 5.0)]);
     }
 
     #[test]

@@ -96,7 +96,8 @@ impl SurfaceRows {
                 let x = left + column as f64 * (side + gap);
                 let frame = Rect { x, y: top, width: side, height: side };
                 let last_row = self.rows.iter().skip(row_idx + 1).all(|(_, below)| below.len() <= column);
-                self.draw_panel(&mut figure, panel, frame, (low, high), column > 0, last_row);
+                let place = Place { first: column == 0, last: column + 1 == panels.len(), bottom: last_row };
+                self.draw_panel(&mut figure, panel, frame, (low, high), place);
             }
         }
         let frame = Rect { x: width - bar + 16.0, y: 24.0, width: 13.0, height: height - 36.0 - 34.0 };
@@ -104,26 +105,19 @@ impl SurfaceRows {
         figure
     }
 
-    fn draw_panel(
-        &self,
-        figure: &mut Figure,
-        panel: &Panel,
-        frame: Rect,
-        range: (f64, f64),
-        hide_y: bool,
-        x_label: bool,
-    ) {
+    fn draw_panel(&self, figure: &mut Figure, panel: &Panel, frame: Rect, range: (f64, f64), place: Place) {
         figure.title((frame.x + frame.width / 2.0, frame.y - 8.0), &panel.title, Anchor::Middle);
         figure.fill(frame, Color::Blank);
         let grid = &panel.grid;
         let x = Scale::exact(self.kinds.0, span(&grid.x, self.kinds.0), (frame.x, frame.right()));
         let y = Scale::exact(self.kinds.1, span(&grid.y, self.kinds.1), (frame.bottom(), frame.y));
         let labels = Labels {
-            x: if x_label { &self.x_label } else { "" },
-            y: if hide_y { "" } else { &self.y_label },
-            hide_y_ticks: hide_y,
+            x: if place.bottom { &self.x_label } else { "" },
+            y: if place.first { &self.y_label } else { "" },
+            hide_y_ticks: !place.first,
+            hide_last_x_tick: !place.last,
         };
-        if x_label {
+        if place.bottom {
             draw_axes(figure, frame, &x, &y, labels, false);
         } else {
             draw_y_axis_only(figure, frame, &y, labels);
@@ -138,6 +132,14 @@ impl SurfaceRows {
         figure.marks.push(Mark::Cells { frame, n_columns: grid.x.len().max(1), colors });
         figure.outline(frame, Stroke::solid(Color::Muted, 1.0));
     }
+}
+
+/// Where a panel stands among the others, which decides on the labels of its axes.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    first: bool,
+    last: bool,
+    bottom: bool,
 }
 
 fn draw_y_axis_only(figure: &mut Figure, frame: Rect, y: &Scale, labels: Labels<'_>) {

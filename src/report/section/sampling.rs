@@ -38,7 +38,7 @@ pub fn section(contents: &Contents) -> Result<Section> {
     for (name, quantity) in &contents.diagnostics {
         let (value, unit) = quantity_text(name, quantity);
         let method = quantity.method.clone().unwrap_or_default();
-        table.rows.push(vec![name.replace('_', " "), value, unit, method]);
+        table.rows.push(vec![super::variants::quantity_label(contents, name), value, unit, method]);
     }
     section.table(table.without_empty_columns());
     Ok(section)

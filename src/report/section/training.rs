@@ -9,7 +9,7 @@ use crate::report::page::Section;
 use crate::report::table::CsvTable;
 
 /// Points of a drawn curve; more frequent records are averaged.
-const N_POINTS: usize = 240;
+const N_POINTS: usize = 150;
 
 /// Columns that are no objective.
 const OTHERS: [&str; 6] = ["step", "stage", "loss", "learning_rate", "gradient_norm", "seconds"];
@@ -161,8 +161,8 @@ mod tests {
     fn averaging_keeps_the_mean_and_short_curves() {
         let points: Vec<(f64, f64)> = (0..1000).map(|i| (f64::from(i), f64::from(i % 2))).collect();
         let short = averaged(&points);
-        assert_eq!(short.len(), 200);
-        assert!((short.iter().map(|p| p.1).sum::<f64>() / 200.0 - 0.5).abs() < 0.11);
+        assert_eq!(short.len(), 143);
+        assert!((short.iter().map(|p| p.1).sum::<f64>() / 143.0 - 0.5).abs() < 0.11);
         assert_eq!(averaged(&points[..5]), points[..5]);
     }
 
