@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::resampling::effective_sample_size_log;
-use super::sequential_monte_carlo::{LogNormalizer, pilot};
+use super::sequential_monte_carlo::{LogNormalizer, pilot_schedule};
 use super::{Bridge, LocalMove, Progress, SequentialMonteCarlo, SequentialMonteCarloSettings, SmcLevel};
 use crate::error::{Error, Result};
 use crate::potential::log_sum_exp;
@@ -90,7 +90,7 @@ pub fn annealed_importance(
     settings.validate("annealed_importance")?;
     let particles = settings.as_particles();
     let resampled = SequentialMonteCarloSettings { resample_below: 0.5, ..particles };
-    let schedule = pilot(bridge, &resampled, streams, &mut |done| progress(0.2 * done))?;
+    let schedule = pilot_schedule(bridge, &resampled, streams, &mut |done| progress(0.2 * done))?;
     let mut run = SequentialMonteCarlo::start(bridge, particles, *streams)?;
     let mut n_done = 0;
     while run.advance(&schedule)? {

@@ -9,21 +9,34 @@
 
 mod annealed_importance;
 mod bridge;
+mod equilibrium;
 pub mod kernel;
+mod langevin;
+mod replica_exchange;
 mod resampling;
+mod reverse_diffusion;
 mod sequential_monte_carlo;
+mod torsion_pivot;
 mod walkers;
 
 pub use annealed_importance::{AnnealedImportanceSettings, AnnealedWalkers, annealed_importance};
 pub use bridge::{Bridge, Route};
+pub use equilibrium::{Equilibrium, EquilibriumBlock, EquilibriumSettings, EquilibriumState};
 pub use kernel::{Kernel, LocalMove, Outcome, Step, StepSizeAdapter};
+pub use langevin::{Langevin, LangevinBlock, LangevinSettings, LangevinState, LangevinUnits};
+pub use replica_exchange::{ReplicaBlock, ReplicaExchange, ReplicaExchangeSettings, ReplicaState};
 pub use resampling::{
     effective_sample_size, effective_sample_size_log, multinomial_resampling, systematic_resampling,
 };
+pub use reverse_diffusion::{
+    ReverseDiffusionGrid, ReverseDiffusionMethod, ReverseDiffusionResult, ReverseDiffusionSettings,
+    reverse_diffusion,
+};
 pub use sequential_monte_carlo::{
     LogNormalizer, ParticleSchedule, ParticleState, Population, SequentialMonteCarlo,
-    SequentialMonteCarloSettings, SmcLevel, pilot, sequential_monte_carlo,
+    SequentialMonteCarloSettings, SmcLevel, pilot_schedule, sequential_monte_carlo,
 };
+pub use torsion_pivot::{PivotBond, TorsionPivot, rotatable_bonds};
 pub use walkers::Walkers;
 
 use crate::error::Result;

@@ -418,7 +418,7 @@ impl<'a> SequentialMonteCarlo<'a> {
 }
 
 /// Places levels and adapts steps with a run of `n_pilot` particles.
-pub fn pilot(
+pub fn pilot_schedule(
     bridge: Bridge<'_>,
     settings: &SequentialMonteCarloSettings,
     streams: &Streams,
@@ -465,7 +465,7 @@ pub fn sequential_monte_carlo(
     settings.validate("sequential_monte_carlo")?;
     let share = settings.n_pilot as f64 * 2.0;
     let share = share / (share + settings.n_particles as f64);
-    let schedule = pilot(bridge, settings, streams, &mut |done| progress(share * done))?;
+    let schedule = pilot_schedule(bridge, settings, streams, &mut |done| progress(share * done))?;
     let mut run = SequentialMonteCarlo::start(bridge, *settings, *streams)?;
     while run.advance(&schedule)? {
         let done = run.state.next_level as f64 / schedule.lambda.len() as f64;
@@ -573,7 +573,7 @@ mod tests {
         let one = with_threads(1, run);
         assert!(one == with_threads(2, run), "threads");
 
-        let schedule = pilot(bridge, &settings, &streams, &mut silent).unwrap();
+        let schedule = pilot_schedule(bridge, &settings, &streams, &mut silent).unwrap();
         let mut run = SequentialMonteCarlo::start(bridge, settings, streams).unwrap();
         for _ in 0..schedule.lambda.len() / 2 {
             run.advance(&schedule).unwrap();

@@ -216,7 +216,7 @@ mod tests {
         for _ in 0..60 {
             kernel.step(&path, &mut walkers, &vec![step; n]).unwrap();
         }
-        moments_agree(&path, t, &walkers.x)
+        moments_agree(&path, t, &walkers.x, 0.0)
     }
 
     #[test]
