@@ -10,7 +10,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::sampling::{LocalMove, ReplicaExchangeSettings, ReverseDiffusionSettings, SequentialMonteCarloSettings};
+use crate::sampling::{
+    LocalMove, ReplicaExchangeSettings, ReverseDiffusionSettings, SequentialMonteCarloSettings,
+};
 use crate::trajectory::{FrameRange, LengthUnit, SplitSettings};
 use crate::units::{Rate, Temperature, Time};
 

@@ -65,8 +65,7 @@ pub fn equilibrium(draw: &Draw) -> Result<PartRecord> {
     let n_frames = plan.config.sample.n_samples.div_ceil(n_walkers);
     let record_every = (settings.n_cycles / n_frames).max(1);
     let beads = &plan.beads;
-    let bonds: Vec<(usize, usize)> =
-        beads.mapping.topology().bonds.iter().map(|&[i, j]| (i, j)).collect();
+    let bonds: Vec<(usize, usize)> = beads.mapping.topology().bonds.iter().map(|&[i, j]| (i, j)).collect();
     let bonds = rotatable_bonds(beads.n_beads(), &bonds)?;
     let scale = draw.model.length_scale_nm;
     let label = |x: &[f64]| {
@@ -91,7 +90,10 @@ pub fn equilibrium(draw: &Draw) -> Result<PartRecord> {
     let n_cycles = record_every * n_frames;
     draw.context.begin("equilibrium", (settings.n_relaxation + n_cycles) as u64);
     let mut state = sampler.start(starts::draw(draw, n_walkers)?, &mut |fraction| {
-        draw.context.control.progress().advance((fraction * settings.n_relaxation as f64) as u64, "relaxation");
+        draw.context
+            .control
+            .progress()
+            .advance((fraction * settings.n_relaxation as f64) as u64, "relaxation");
         draw.context.check_stop()
     })?;
     let block = sampler.block(&mut state, n_cycles, &mut |fraction| {

@@ -7,7 +7,7 @@ use crate::sampling::reverse_diffusion;
 /// Walkers per batch: enough to keep all cores busy, few enough for a progress bar that moves.
 const BATCH: usize = 4096;
 
-pub fn draw(draw: &Draw) -> Result<PartRecord> {
+pub(super) fn draw(draw: &Draw) -> Result<PartRecord> {
     let settings = &draw.context.plan.config.sample;
     let n = settings.n_samples;
     draw.context.begin("reverse diffusion", n as u64);

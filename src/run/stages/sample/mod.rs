@@ -9,8 +9,8 @@
 
 mod dynamics;
 mod iid;
-mod replica_exchange;
-mod smc;
+pub mod replica_exchange;
+pub mod smc;
 mod starts;
 
 use std::path::{Path, PathBuf};
@@ -53,11 +53,16 @@ struct Draw<'a> {
     streams: Streams,
 }
 
+/// The beads with their names, so that any viewer can open the trajectories.
+pub const BEADS: &str = "beads.pdb";
+
 /// Draws every ensemble that the configuration names.
 pub fn run(context: &Context) -> Result<()> {
     let model = train::load_model(context)?;
     let directory = context.layout.begin("sample")?;
     let parts = ordered(&context.plan.config.sample.parts);
+    let first_frame = context.data.frames.select(&[0]);
+    write_trajectory(&directory.join(BEADS), context.plan.beads.mapping.topology(), &first_frame)?;
     for part in &parts {
         let record_path = record_path(&directory, *part);
         if record_path.is_file() {
@@ -141,7 +146,10 @@ impl Draw<'_> {
 fn by_walker(x: &[f64], n_walkers: usize, size: usize) -> Vec<f64> {
     let n_frames = x.len() / (n_walkers * size);
     let place = |walker: usize, frame: usize| &x[(frame * n_walkers + walker) * size..][..size];
-    (0..n_walkers).flat_map(|walker| (0..n_frames).flat_map(move |frame| place(walker, frame))).copied().collect()
+    (0..n_walkers)
+        .flat_map(|walker| (0..n_frames).flat_map(move |frame| place(walker, frame)))
+        .copied()
+        .collect()
 }
 
 #[cfg(test)]

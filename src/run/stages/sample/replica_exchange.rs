@@ -12,7 +12,7 @@ use crate::run::directory::write_atomic;
 use crate::run::stages::sample::{Draw, PartRecord};
 use crate::sampling::{Bridge, ReplicaExchange};
 
-pub fn draw(draw: &Draw) -> Result<PartRecord> {
+pub(super) fn draw(draw: &Draw) -> Result<PartRecord> {
     let settings = &draw.context.plan.config.sample.replica_exchange;
     let noise = *draw.model.noise();
     let exchange = ReplicaExchange {
@@ -25,7 +25,10 @@ pub fn draw(draw: &Draw) -> Result<PartRecord> {
             + settings.n_relaxation;
     draw.context.begin("replica exchange", (n_adaptive + settings.n_sweeps) as u64);
     let mut state = exchange.start(&mut |fraction| {
-        draw.context.control.progress().advance((fraction * n_adaptive as f64) as u64, "levels and relaxation");
+        draw.context
+            .control
+            .progress()
+            .advance((fraction * n_adaptive as f64) as u64, "levels and relaxation");
         draw.context.check_stop()
     })?;
     let block = exchange.block(&mut state, settings.n_sweeps, &mut |fraction| {
@@ -65,10 +68,7 @@ pub fn draw(draw: &Draw) -> Result<PartRecord> {
     record.note("replica_exchange_round_trips", trips, "", method);
     let least = block.swap_acceptance.iter().copied().fold(f64::INFINITY, f64::min);
     record.note("replica_exchange_least_swap_acceptance", least, "", "least over pairs of neighbours");
-    draw.context
-        .control
-        .progress()
-        .end(&format!("{trips} round trips, least swap acceptance {least:.2}"));
+    draw.context.control.progress().end(&format!("{trips} round trips, least swap acceptance {least:.2}"));
     Ok(record)
 }
 
@@ -87,7 +87,8 @@ fn write_array(path: &Path, shape: &[u64], values: impl Iterator<Item = f32>) ->
 /// Reads what [`draw`] kept: shape `[level, sweep, ladder, bead, 3]` and values in nm.
 pub fn read_samples(path: &Path) -> Result<([usize; 5], Vec<f64>)> {
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-    let bad = |error: std::io::Error| Error::file(path, "", "an array that kirkwood writes", error.to_string());
+    let bad =
+        |error: std::io::Error| Error::file(path, "", "an array that kirkwood writes", error.to_string());
     let file = npyz::NpyFile::new(&bytes[..]).map_err(bad)?;
     let shape: Vec<usize> = file.shape().iter().map(|n| *n as usize).collect();
     let shape: [usize; 5] = shape

@@ -23,12 +23,13 @@ pub struct PathNormalizer {
     pub method: String,
 }
 
-pub fn draw(draw: &Draw) -> Result<PartRecord> {
+pub(super) fn draw(draw: &Draw) -> Result<PartRecord> {
     let settings = &draw.context.plan.config.sample.smc;
     let noise = *draw.model.noise();
     let bridge = Bridge::diffusion(draw.model, noise, 1.0);
     draw.context.begin("sequential Monte Carlo", 1000);
-    let population = sequential_monte_carlo(bridge, settings, &draw.streams, &mut draw.context.fraction(1000))?;
+    let population =
+        sequential_monte_carlo(bridge, settings, &draw.streams, &mut draw.context.fraction(1000))?;
     draw.write("smc", &population.x)?;
 
     let mut weights = String::from("particle,log_weight,weight\n");
