@@ -136,7 +136,7 @@ mod tests {
         let state =
             NamedState::new("corner", vec![(0, Arc::degrees(-180.0, -90.0)), (1, Arc::degrees(90.0, 180.0))]);
         let blocks = Blocks::contiguous(n, 200).unwrap();
-        let result = &populations(&[state.clone()], &values, 2, None, &blocks).unwrap()[0];
+        let result = &populations(std::slice::from_ref(&state), &values, 2, None, &blocks).unwrap()[0];
         let exact_error = (0.0625 * 0.9375 / n as f64).sqrt();
         assert!((result.value - 0.0625).abs() < 4.0 * exact_error);
         assert!((result.std_error / exact_error - 1.0).abs() < 0.2);
@@ -151,7 +151,7 @@ mod tests {
     fn nothing_inside_is_not_certainty() {
         let blocks = Blocks::contiguous(10, 5).unwrap();
         let state = NamedState::new("empty", vec![(0, Arc::new(1.0, 2.0))]);
-        let result = &populations(&[state.clone()], &[0.0; 10], 1, None, &blocks).unwrap()[0];
+        let result = &populations(std::slice::from_ref(&state), &[0.0; 10], 1, None, &blocks).unwrap()[0];
         assert_eq!((result.value, result.std_error), (0.0, 0.1));
         assert!(populations(&[state], &[0.0; 9], 1, None, &blocks).is_err());
         let unknown = NamedState::new("unknown", vec![(3, Arc::new(1.0, 2.0))]);
