@@ -59,7 +59,7 @@ fn the_report_of_a_whole_run_has_everything() {
         "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
         "kirkwood run examples/alanine_dipeptide/run.toml",
         "literature = ",
-        "DSM alone",
+        "DSM alone: The three roads agree",
         "weakest link",
     ] {
         assert!(page.contains(words), "`{words}` is missing");
