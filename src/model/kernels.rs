@@ -404,7 +404,7 @@ mod x86 {
             let mut column = 0;
             while column < n {
                 let width = (n - column).min(32);
-                let tail = if width % 16 == 0 { !0 } else { (1_u16 << (width % 16)) - 1 };
+                let tail = if width.is_multiple_of(16) { !0 } else { (1_u16 << (width % 16)) - 1 };
                 // SAFETY: row + height ≤ m and column + width ≤ n.
                 unsafe {
                     let (pa, pb) = (pa.add(row * a.stride), pb.add(column));
