@@ -2,10 +2,10 @@
 //!
 //! Samples carry weights (of MBAR, of sequential Monte Carlo, or none). A bin that nothing visited has
 //! no value: NaN, never zero. Errors come from resampling blocks; where the weights themselves depend
-//! on the sample, as those of MBAR do, the replicates are made from resampled weights
-//! ([`Pmf::with_replicates`]).
+//! on the sample, as those of MBAR do, MBAR is solved anew for every resample ([`Pmf::from_mbar`]).
 
-use super::bootstrap::{Blocks, bootstrap};
+use super::Mbar;
+use super::bootstrap::{Blocks, bootstrap, bootstrap_mbar};
 use crate::error::{Error, Result};
 use crate::random::Streams;
 use serde::{Deserialize, Serialize};
@@ -211,25 +211,41 @@ impl Pmf {
         Ok(Self::assembled(binned, weights, &histogram, zero, std_errors_kt, result.method))
     }
 
-    /// Errors from replicates of the weights, for example those of resampled MBAR solutions.
-    pub fn with_replicates(
-        binned: &Binned,
-        weights: &[f64],
+    /// Weights of an MBAR solution, of a state or a target; errors from resampled solutions.
+    ///
+    /// Several variables share the resamples, whose solutions are what costs time.
+    pub fn from_mbar(
+        mbar: &Mbar,
+        weights_of: impl Fn(&Mbar) -> Option<Vec<f64>> + Sync,
+        binned: &[&Binned],
         reference: Reference,
-        replicates: &[Vec<f64>],
-        method: &str,
-    ) -> Result<Self> {
-        let histogram = binned.histogram(Some(weights))?;
-        let zero = zero_bin(&histogram, reference)?;
-        let curves: Result<Vec<Vec<f64>>> = replicates
-            .iter()
-            .map(|weights| Ok(free_energies(&binned.histogram(Some(weights))?, zero)))
-            .collect();
-        let curves = curves?;
-        let std_errors_kt = (0..binned.n_bins())
-            .map(|bin| super::bootstrap::deviation(curves.iter().map(|curve| curve[bin])))
-            .collect();
-        Ok(Self::assembled(binned, Some(weights), &histogram, zero, std_errors_kt, method.to_string()))
+        blocks: &Blocks,
+        n_resamples: usize,
+        streams: &Streams,
+    ) -> Result<Vec<Self>> {
+        let undetermined =
+            || Error::invalid("weights of an MBAR solution", "some for the wanted state", "none");
+        let weights = weights_of(mbar).ok_or_else(undetermined)?;
+        let histograms: Result<Vec<Vec<f64>>> = binned.iter().map(|b| b.histogram(Some(&weights))).collect();
+        let histograms = histograms?;
+        let zeros: Result<Vec<Option<usize>>> = histograms.iter().map(|h| zero_bin(h, reference)).collect();
+        let zeros = zeros?;
+        let result = bootstrap_mbar(mbar, blocks, n_resamples, streams, |mbar| {
+            let weights = weights_of(mbar)?;
+            let curve = |(binned, zero): (&&Binned, &Option<usize>)| {
+                Some(free_energies(&binned.histogram(Some(&weights)).ok()?, *zero))
+            };
+            Some(binned.iter().zip(&zeros).map(curve).collect::<Option<Vec<_>>>()?.concat())
+        })?;
+        let mut errors = result.std_errors.as_slice();
+        let mut pmfs = Vec::new();
+        for ((binned, histogram), zero) in binned.iter().zip(&histograms).zip(&zeros) {
+            let (of_this, rest) = errors.split_at(binned.n_bins().min(errors.len()));
+            errors = rest;
+            let method = format!("{}, MBAR solved for each", result.method);
+            pmfs.push(Self::assembled(binned, Some(&weights), histogram, *zero, of_this.to_vec(), method));
+        }
+        Ok(pmfs)
     }
 
     fn assembled(
@@ -329,6 +345,34 @@ mod tests {
         for (center, value) in Axis::angle(36).centers().iter().zip(&pmf.values_kt) {
             assert!((value - (0.5_f64.to_radians().cos() - center.cos())).abs() < 0.015, "{center} {value}");
         }
+    }
+
+    #[test]
+    fn mbar_weights_bring_errors_of_their_own() {
+        // Wells ½ x² and ½ (x − 1)²: the first one's parabola from samples of both.
+        use crate::free_energy::{ReducedEnergies, bootstrap::mbar_blocks};
+        let n = 4000;
+        let x: Vec<f64> = [normal(n, 1), normal(n, 2).iter().map(|x| x + 1.0).collect()].concat();
+        let u = [0.0, 1.0].iter().flat_map(|a| x.iter().map(move |x| 0.5 * (x - a).powi(2))).collect();
+        let energies = ReducedEnergies::new(2, u, (0..2 * n).map(|i| i / n).collect()).unwrap();
+        let mbar = Mbar::new(&energies).unwrap();
+        let ids: Vec<usize> = (0..2 * n).map(|i| i / 100).collect();
+        let blocks = mbar_blocks(&energies, &ids).unwrap();
+        let axis = Axis::new(-2.0, 2.0, 21, false).unwrap();
+        let (once, twice) = (Binned::new(&[axis], &x).unwrap(), Binned::new(&[axis], &x).unwrap());
+        let weights = |mbar: &Mbar| Some(mbar.weights(0));
+        let reference = Reference::Bin(10);
+        let pmfs =
+            Pmf::from_mbar(&mbar, weights, &[&once, &twice], reference, &blocks, 100, &Streams::new(0))
+                .unwrap();
+        assert_eq!(pmfs[0].values_kt, pmfs[1].values_kt);
+        let mut chi_squared = 0.0;
+        for (bin, x) in axis.centers().iter().enumerate().filter(|(bin, _)| *bin != 10) {
+            let error = pmfs[1].std_errors_kt[bin];
+            assert!(error > 0.01 && error < 0.2, "{error}");
+            chi_squared += ((pmfs[0].values_kt[bin] - 0.5 * x * x) / error).powi(2);
+        }
+        assert!(chi_squared < 20.0 * 2.5, "{chi_squared}");
     }
 
     #[test]

@@ -184,7 +184,31 @@ pub fn load(files: &TrajectoryFiles, place: &str, mapping: &MappingSettings) -> 
             warnings.push(warning);
         }
     }
+    warnings.extend(broken_molecule(&mapping, &ensemble));
     Ok(Loaded { topology, mapping, ensemble, warnings })
+}
+
+/// A warning when bonded atoms are farther apart than any bond is long, as they are when a program
+/// has put atoms back into a periodic box one by one.
+fn broken_molecule(mapping: &Mapping, ensemble: &Ensemble) -> Option<String> {
+    // Consecutive α-carbons, which count as bonded, are 0.38 nm apart.
+    const LONGEST_NM: f64 = 0.6;
+    let is_atom = |bead: usize| mapping.atoms_of(bead).len() == 1;
+    let bonds = mapping.topology().bonds.iter().filter(|[i, j]| is_atom(*i) && is_atom(*j));
+    for &[i, j] in bonds {
+        for (frame_idx, frame) in ensemble.frames().enumerate() {
+            let square: f64 = (0..3).map(|axis| (frame[3 * i + axis] - frame[3 * j + axis]).powi(2)).sum();
+            if square > LONGEST_NM * LONGEST_NM {
+                let [a, b] = [i, j].map(|bead| mapping.topology().atoms[bead].describe());
+                return Some(format!(
+                    "{a} and {b} are bonded but {:.2} nm apart in kept frame {frame_idx}: make molecules whole \
+                     across periodic boundaries, and check the unit of length",
+                    square.sqrt()
+                ));
+            }
+        }
+    }
+    None
 }
 
 fn topology_of(files: &TrajectoryFiles) -> Result<Topology> {

@@ -7,6 +7,8 @@
 mod chemfiles;
 mod collector;
 mod ensemble;
+#[cfg(feature = "hdf5")]
+mod hdf5;
 mod load;
 mod numpy;
 mod pytorch;

@@ -116,6 +116,28 @@ fn write_npy(path: &Path, shape: &[u64], values: &[f64]) {
 }
 
 #[test]
+fn the_wrong_unit_of_length_and_broken_molecules_give_a_warning() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("angstrom.npy");
+    let angstrom: Vec<f64> = load_all("aldp_200.dcd").frame(0).iter().map(|x| 10.0 * x).collect();
+    write_npy(&path, &[1, 66], &angstrom);
+    let loaded = load(&files(data("aldp.pdb"), &[path]), "beads", &backbone()).expect("readable");
+    assert!(loaded.warnings[0].contains("C of ACE 1 and N of ALA 2"), "{:?}", loaded.warnings);
+}
+
+#[cfg(feature = "hdf5")]
+#[test]
+fn mdtraj_files_hold_topology_and_positions() {
+    let expected = load_all("aldp_200.dcd").select(&[0, 1, 2]);
+    let structure = read_structure(&data("aldp_3.h5")).expect("a file of mdtraj");
+    let pdb = read_structure(&data("aldp.pdb")).expect("good").topology;
+    assert_eq!(structure.topology, pdb);
+    let loaded = load(&files(data("aldp_3.h5"), &[data("aldp_3.h5")]), "beads", &MappingSettings::default());
+    let found = loaded.expect("a file of mdtraj").ensemble;
+    assert!(largest_difference(found.positions_nm(), expected.positions_nm()) < 1e-7);
+}
+
+#[test]
 fn frames_are_counted_over_all_files() {
     let all = load_all("aldp_200.dcd");
     let mut files = files(data("aldp.pdb"), &[data("aldp_200.dcd"), data("aldp_3.pt"), data("aldp_200.dcd")]);

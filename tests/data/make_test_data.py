@@ -2,9 +2,9 @@
 
     python make_test_data.py implicit_300K.dcd implicit_300K_10k.xtc
 
-Needs nothing but the standard library. Frames 0, 500, 1000, … of the DCD are kept (200 of them), and
+Needs nothing but the standard library, and mdtraj with PyTables for the .h5 file. Frames 0, 500, 1000, … of the DCD are kept (200 of them), and
 of the XTC, which holds every tenth frame of the DCD, the frames of the same times, so that both files
-show the same conformations. The .pt and .npz files hold the first three of these frames, in nm.
+show the same conformations. The .pt, .npz and .h5 files hold the first three of these frames, in nm.
 """
 import io
 import pickle
@@ -114,3 +114,6 @@ if __name__ == "__main__":
         archive.writestr("traj.npy", npy((3, N_ATOMS, 3), values, "f4"))
     pt("aldp_3.pt", lambda tensor: tensor, (3, N_ATOMS, 3), values)
     pt("aldp_3_dict.pt", lambda tensor: {"positions": tensor, "kT": 2.494}, (3, 3 * N_ATOMS), values)
+
+    import mdtraj
+    mdtraj.load("aldp_200.dcd", top="aldp.pdb")[:3].save_hdf5("aldp_3.h5")

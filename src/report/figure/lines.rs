@@ -171,11 +171,13 @@ impl LineChart {
     /// A legend in rows below the title; a single line is named by the title. Returns its lower end.
     fn draw_legend(&self, figure: &mut Figure, area: Rect) -> f64 {
         let mut bottom = area.y + 20.0;
-        let listed: Vec<&Line> =
+        let mut listed: Vec<&Line> =
             self.lines.iter().filter(|line| !line.label.is_empty() && !line.pieces().is_empty()).collect();
         if listed.len() < 2 {
             return bottom;
         }
+        // The reference comes first in the list, and is drawn last.
+        listed.sort_by_key(|line| line.color != Color::Ink);
         let start = area.x + 58.0;
         let mut x = start;
         bottom += 18.0;

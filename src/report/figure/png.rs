@@ -106,7 +106,7 @@ fn draw(backend: &mut BitMapBackend<'_>, mark: &Mark) -> Option<()> {
                 let (left, top) = pixel((frame.x + column * dx, frame.y + row * dy));
                 let (right, bottom) = pixel((frame.x + (column + 1.0) * dx, frame.y + (row + 1.0) * dy));
                 let color = paint(Color::Rgb(*color), 1.0);
-                backend.draw_rect((left, top), (right - 1, bottom - 1), &color, true).ok()?;
+                backend.draw_rect((left, top), (right, bottom), &color, true).ok()?;
             }
             Some(())
         }

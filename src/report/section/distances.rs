@@ -4,9 +4,12 @@ use super::set_label;
 use crate::Result;
 use crate::report::contents::{Contents, set_rank};
 use crate::report::number;
-use crate::report::page::{Section, Table};
+use crate::report::page::{Block, Section, Table};
 
 const PREFIX: &str = "wasserstein_nm_";
+
+/// Longer tables are closed until asked for.
+const N_OPEN_ROWS: usize = 24;
 
 /// The section.
 pub fn section(contents: &Contents) -> Result<Section> {
@@ -42,7 +45,14 @@ pub fn section(contents: &Contents) -> Result<Section> {
             }
             table.rows.push(row);
         }
-        section.table(table);
+        // A protein has thousands of pairs.
+        if table.rows.len() > N_OPEN_ROWS {
+            let summary = format!("{} ({} rows)", table.caption, table.rows.len());
+            table.caption.clear();
+            section.blocks.push(Block::ClosedTable { summary, table });
+        } else {
+            section.table(table);
+        }
     }
     Ok(section)
 }

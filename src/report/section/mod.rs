@@ -106,7 +106,7 @@ pub fn quantity_text(name: &str, quantity: &Quantity) -> (String, String) {
         return (number::percent(value, quantity.std_error), String::new());
     }
     let unit = if pure { "" } else { unit };
-    (number::with_error(value, quantity.std_error), unit.into())
+    (number::with_error(value, quantity.std_error), unit.replace("^2", "²").replace("^-1", "⁻¹"))
 }
 
 /// A metric of a set, from the table of metrics or else from the summary.

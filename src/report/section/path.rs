@@ -71,7 +71,7 @@ fn roads_chart(table: &CsvTable) -> Result<LineChart> {
 
 fn integrand_chart(table: &CsvTable) -> Result<LineChart> {
     let mut chart =
-        LineChart::new("Integrand of thermodynamic integration", "diffusion time t", "t ⟨∂u/∂t⟩ / kT");
+        LineChart::new("Integrand of thermodynamic integration", "diffusion time t", "t · E[∂u/∂t] / kT");
     let (Some(times), Some(values)) = (table.numbers_if_any("t")?, table.numbers_if_any("du_dt_kT")?) else {
         return Ok(chart);
     };

@@ -23,7 +23,11 @@ pub fn section(contents: &Contents) -> Result<Section> {
             VariableAxis::of_column(header.get(1)?, &variables),
         ))
     };
-    let Some((x, y)) = axes(first).filter(|_| first.has("probability")) else { return Ok(section) };
+    let Some((x, y)) =
+        axes(first).filter(|_| first.header().get(2).is_some_and(|name| name == "probability"))
+    else {
+        return Ok(section);
+    };
     let factors = (x.factor, y.factor);
     let mut rows = vec![(super::variants::name_of_main(contents), panels(contents, factors)?)];
     for variant in &contents.variants {

@@ -2,7 +2,7 @@
 
 use super::quantity_text;
 use crate::report::contents::{Contents, Quantity};
-use crate::report::page::{Section, Table};
+use crate::report::page::{Block, Section, Table};
 
 /// The name of a variant as a reader wants it: short words are abbreviations.
 pub fn label(name: &str) -> String {
@@ -24,16 +24,40 @@ pub fn name_of_main(contents: &Contents) -> String {
 /// The section.
 pub fn section(contents: &Contents) -> Section {
     let mut section = Section::new("variants", "Beside the variants");
-    if contents.variants.iter().all(|variant| variant.summary.is_empty()) {
-        return section;
+    for variant in &contents.variants {
+        if let Some(verdict) = variant.free_energy.as_ref().and_then(|estimate| estimate.verdict.as_deref()) {
+            section.paragraph(format!("{}: {verdict}", label(&variant.name)));
+        }
     }
+    section.table(comparison(contents, |name| is_headline(contents, name)));
+    let all = comparison(contents, |_| true);
+    if !all.rows.is_empty() {
+        let summary = format!("All {} numbers that both have", all.rows.len());
+        section.blocks.push(Block::ClosedTable { summary, table: all });
+    }
+    section
+}
+
+/// Whether a number tells a model from another: not those of the data, of machines, or what an
+/// excess over the floor says better.
+fn is_headline(contents: &Contents, name: &str) -> bool {
+    let of_data = name.ends_with("_data") || name.ends_with("_floor") || name.contains("_train_");
+    let of_machine = name.ends_with("_mib") || name == "total_seconds";
+    let has_excess = ["js", "pmf_error"].into_iter().any(|metric| {
+        let set = name.strip_prefix(metric).and_then(|rest| rest.strip_prefix('_'));
+        set.is_some_and(|set| contents.quantity(&format!("{metric}_excess_{set}")).is_some())
+    });
+    !(of_data || of_machine || has_excess)
+}
+
+fn comparison(contents: &Contents, is_shown: impl Fn(&str) -> bool) -> Table {
     let names: Vec<String> = contents.variants.iter().map(|variant| label(&variant.name)).collect();
     let mut header = vec!["Quantity".to_string(), name_of_main(contents)];
     header.extend(names);
     header.push("Unit".into());
     let unit_column = header.len() - 1;
     let mut table = Table::new("", header).with_words(unit_column);
-    for (name, quantity) in &contents.summary {
+    for (name, quantity) in contents.summary.iter().filter(|(name, _)| is_shown(name)) {
         let others: Vec<Option<&Quantity>> =
             contents.variants.iter().map(|variant| variant.quantity(name)).collect();
         if others.iter().all(Option::is_none) {
@@ -45,8 +69,7 @@ pub fn section(contents: &Contents) -> Section {
         row.push(unit);
         table.rows.push(row);
     }
-    section.table(table.without_empty_columns());
-    section
+    table.without_empty_columns()
 }
 
 /// A key of the summary in words.
