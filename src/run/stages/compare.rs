@@ -11,7 +11,9 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use crate::comparison::{self, Frames, Metric, NoiseFloor, Sample, noise_floor};
+use crate::comparison::distances::{Frames, all_pairs, compare_distances};
+use crate::comparison::noise_floor::{NoiseFloor, noise_floor};
+use crate::comparison::{Metric, Sample};
 use crate::error::Result;
 use crate::free_energy::Estimate;
 use crate::free_energy::bootstrap::Blocks;
@@ -86,8 +88,10 @@ fn sets(context: &Context, samples: &Path) -> Result<Vec<Set>> {
         let blocks = Blocks::contiguous(frames.n_frames(), n_blocks.min(n_groups).min(frames.n_frames()))?;
         Ok(Set { name, surface: scales.surface(&values), frames, values, weights, blocks })
     };
-    let mut sets =
-        vec![make("data", context.data.test(), usize::MAX)?, make("train", context.data.train(), usize::MAX)?];
+    let mut sets = vec![
+        make("data", context.data.test(), usize::MAX)?,
+        make("train", context.data.train(), usize::MAX)?,
+    ];
     for part in [Part::Iid, Part::Langevin, Part::Equilibrium, Part::Smc] {
         let Some(record) = sample::read_record(samples, part)? else { continue };
         let name = part.name();
@@ -172,7 +176,8 @@ fn write_metrics(context: &Context, directory: &Path, sets: &[Set]) -> Result<()
     let mut floors: BTreeMap<usize, Vec<NoiseFloor>> = BTreeMap::new();
     let mut table = String::from("set,metric,value,std_error,method\n");
     let mut line = |set: &str, metric: &str, estimate: &Estimate| {
-        let error = if estimate.std_error.is_finite() { estimate.std_error.to_string() } else { String::new() };
+        let error =
+            if estimate.std_error.is_finite() { estimate.std_error.to_string() } else { String::new() };
         let method = estimate.error_method.replace('"', "'");
         let _ = writeln!(table, "{set},{metric},{},{error},\"{method}\"", estimate.value);
     };
@@ -265,27 +270,25 @@ fn write_distances(context: &Context, directory: &Path, sets: &[Set]) -> Result<
     let topology = context.plan.beads.mapping.topology();
     let Some((data, others)) = sets.split_first() else { return Ok(()) };
     let bonds: Vec<(usize, usize)> = topology.bonds.iter().map(|&[i, j]| (i, j)).collect();
-    let pairs = comparison::all_pairs(context.plan.beads.n_beads());
-    let frames = |set: &Set| -> (Vec<f64>, Option<Vec<f64>>) {
-        (set.frames.positions_nm().to_vec(), set.weights.clone())
-    };
-    let (data_nm, data_weights) = frames(data);
-    let n_particles = context.plan.beads.n_beads();
-    let reference = Frames { n_particles, positions_nm: &data_nm, weights: data_weights.as_deref() };
+    let pairs = all_pairs(context.plan.beads.n_beads());
+    fn frames(set: &Set) -> Frames<'_> {
+        Frames {
+            n_particles: set.frames.n_particles(),
+            positions_nm: set.frames.positions_nm(),
+            weights: set.weights.as_deref(),
+        }
+    }
     let names: Vec<String> = others.iter().map(|set| format!("wasserstein_nm_{}", set.name)).collect();
     let mut table = format!("kind,name,{}\n", names.join(","));
     let columns = others
         .par_iter()
-        .map(|set| {
-            let (positions_nm, weights) = frames(set);
-            let frames = Frames { n_particles, positions_nm: &positions_nm, weights: weights.as_deref() };
-            comparison::compare_distances(&frames, &reference, &pairs)
-        })
+        .map(|set| compare_distances(&frames(set), &frames(data), &pairs))
         .collect::<Result<Vec<_>>>()?;
     for (kind, wanted) in [("bond", &bonds), ("pair", &pairs)] {
         for (idx, &(i, j)) in pairs.iter().enumerate().filter(|(_, pair)| wanted.contains(pair)) {
             let name = |bead: usize| format!("{}{bead}", topology.atoms[bead].name);
-            let values: Vec<String> = columns.iter().map(|column| column[idx].wasserstein_nm.to_string()).collect();
+            let values: Vec<String> =
+                columns.iter().map(|column| column[idx].wasserstein_nm.to_string()).collect();
             let _ = writeln!(table, "{kind},{}-{},{}", name(i), name(j), values.join(","));
         }
     }
