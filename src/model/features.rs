@@ -1,0 +1,260 @@
+//! Invariant features of beads: squared distances, signed volumes, smooth dihedrals.
+//!
+//! All are invariant to rotation and translation. Squared distances are even under reflection; signed
+//! volumes T = (x_j − x_i) × (x_k − x_i) · (x_l − x_i) and the sine-like dihedral feature are odd, so
+//! that mirror images have different energies. The first two are polynomials and the third is kept
+//! smooth by a constant e(t) that grows with the noise: with b₁, b₂, b₃ the bonds, n₁ = b₁ × b₂,
+//! n₂ = b₂ × b₃, C = n₁·n₂ and S = |b₂| b₁·n₂, the features are C/√(C² + S² + e) and S/√(C² + S² + e).
+//!
+//! At each noise level a feature has a mean μ and a deviation s, with which it is whitened. For squared
+//! distances these are exact: μ = a² E D₀ + 6 g², s² = a⁴ Var D₀ + 8 a² g² E D₀ + 24 g⁴. The others are
+//! measured on data noised with the same random vectors at every level, so that μ and s are smooth in t.
+
+use rayon::prelude::*;
+
+use super::program::{Program, Unary, Value};
+use crate::potential::{Noise, Space};
+use crate::random::{Purpose, Streams};
+
+/// |b₂| is computed as b₂²/√(b₂² + ε), which is smooth where beads meet.
+const EPSILON: f64 = 1e-6;
+
+/// Which features a network sees.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FeatureSet {
+    /// Beads.
+    pub n_beads: usize,
+    /// Squared distances.
+    pub pairs: Vec<[usize; 2]>,
+    /// Signed volumes.
+    pub volumes: Vec<[usize; 4]>,
+    /// Smooth dihedrals, two features each.
+    pub dihedrals: Vec<[usize; 4]>,
+}
+
+impl FeatureSet {
+    /// All pairs; all quadruples while there are at most 35 (7 beads), beyond that those of neighbouring
+    /// beads along the chain; and the given dihedrals.
+    pub fn new(n_beads: usize, dihedrals: Vec<[usize; 4]>) -> Self {
+        let pairs = (0..n_beads).flat_map(|i| (i + 1..n_beads).map(move |j| [i, j])).collect();
+        let span = if n_beads <= 7 { n_beads } else { 5 };
+        let mut volumes = vec![];
+        for i in 0..n_beads {
+            for j in i + 1..n_beads.min(i + span) {
+                for k in j + 1..n_beads.min(i + span) {
+                    for l in k + 1..n_beads.min(i + span) {
+                        volumes.push([i, j, k, l]);
+                    }
+                }
+            }
+        }
+        for dihedral in &dihedrals {
+            let mut sorted = *dihedral;
+            sorted.sort_unstable();
+            if !volumes.contains(&sorted) {
+                volumes.push(sorted);
+            }
+        }
+        Self { n_beads, pairs, volumes, dihedrals }
+    }
+
+    /// How many features.
+    pub fn len(&self) -> usize {
+        self.pairs.len() + self.volumes.len() + 2 * self.dihedrals.len()
+    }
+
+    /// True for a single bead.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The smoothing constant e(t) of dihedral features.
+    pub fn smoothing(deviation: f64) -> f64 {
+        0.02 + 0.5 * deviation * deviation
+    }
+
+    /// The features of one conformation, in f64.
+    pub fn evaluate(&self, x: &[f64], smoothing: f64, out: &mut [f64]) {
+        let point = |i: usize| nalgebra::Vector3::new(x[3 * i], x[3 * i + 1], x[3 * i + 2]);
+        let mut out = out.iter_mut();
+        let mut push = |value: f64| *out.next().expect("room for every feature") = value;
+        for &[i, j] in &self.pairs {
+            push((point(j) - point(i)).norm_squared());
+        }
+        for &[i, j, k, l] in &self.volumes {
+            let base = point(i);
+            push((point(j) - base).cross(&(point(k) - base)).dot(&(point(l) - base)));
+        }
+        let circle: Vec<(f64, f64)> = self
+            .dihedrals
+            .iter()
+            .map(|&[i, j, k, l]| {
+                let (b1, b2, b3) = (point(j) - point(i), point(k) - point(j), point(l) - point(k));
+                let (n1, n2) = (b1.cross(&b2), b2.cross(&b3));
+                let length = b2.norm_squared() / (b2.norm_squared() + EPSILON).sqrt();
+                let (c, s) = (n1.dot(&n2), length * b1.dot(&n2));
+                let scale = 1.0 / (c * c + s * s + smoothing).sqrt();
+                (c * scale, s * scale)
+            })
+            .collect();
+        circle.iter().for_each(|(c, _)| push(*c));
+        circle.iter().for_each(|(_, s)| push(*s));
+    }
+
+    /// The same as part of a program: rows are features, one item. `smoothing` is a time row.
+    pub fn program(&self, program: &mut Program, x: Value, smoothing: Value) -> Value {
+        let column = |index: &dyn Fn(usize) -> usize, n: usize| (0..n).map(index).collect::<Vec<usize>>();
+        let difference = |program: &mut Program, from: Vec<usize>, to: Vec<usize>| {
+            let (to, from) = (program.gather(x, to), program.gather(x, from));
+            program.subtract(to, from)
+        };
+        let mut parts = vec![];
+
+        let n = self.pairs.len();
+        let r = difference(program, column(&|p| self.pairs[p][0], n), column(&|p| self.pairs[p][1], n));
+        let squared = program.dot(r, r);
+        parts.push(program.reshape(squared, n, 1));
+
+        let n = self.volumes.len();
+        if n > 0 {
+            let base = || column(&|q| self.volumes[q][0], n);
+            let [a, b, c] =
+                [1, 2, 3].map(|corner| difference(program, base(), column(&|q| self.volumes[q][corner], n)));
+            let normal = program.cross(a, b);
+            let volume = program.dot(normal, c);
+            parts.push(program.reshape(volume, n, 1));
+        }
+
+        let n = self.dihedrals.len();
+        if n > 0 {
+            let bead = |corner: usize| column(&|q| self.dihedrals[q][corner], n);
+            let [b1, b2, b3] = [0, 1, 2].map(|bond| difference(program, bead(bond), bead(bond + 1)));
+            let (n1, n2) = (program.cross(b1, b2), program.cross(b2, b3));
+            let cosine = program.dot(n1, n2);
+            let square = program.dot(b2, b2);
+            let shifted = program.shift(square, EPSILON as f32);
+            let inverse = program.unary(shifted, Unary::InverseSqrt);
+            let length = program.multiply(square, inverse);
+            let sine = program.dot(b1, n2);
+            let sine = program.multiply(sine, length);
+            let (cosine_squared, sine_squared) =
+                (program.multiply(cosine, cosine), program.multiply(sine, sine));
+            let sum = program.add(cosine_squared, sine_squared);
+            let sum = program.add(sum, smoothing);
+            let scale = program.unary(sum, Unary::InverseSqrt);
+            for circle in [cosine, sine] {
+                let smooth = program.multiply(circle, scale);
+                parts.push(program.reshape(smooth, n, 1));
+            }
+        }
+        program.concat(parts)
+    }
+}
+
+/// Mean and log deviation of every feature as functions of ℓ = log(a²/g²).
+#[derive(Debug, Clone)]
+pub struct FeatureMoments {
+    noise: Noise,
+    n_pairs: usize,
+    distance_mean: Vec<f64>,
+    distance_variance: Vec<f64>,
+    first: f64,
+    spacing: f64,
+    /// `[level][mean, log deviation][feature]`
+    levels: Vec<[Vec<f64>; 2]>,
+}
+
+impl FeatureMoments {
+    /// Levels at which moments are measured.
+    const N_LEVELS: usize = 129;
+    /// Conformations on which they are measured.
+    const N_SAMPLES: usize = 8192;
+
+    /// Measures moments on data, `[frame][bead][xyz]` in reduced length, centred.
+    pub fn measure(set: &FeatureSet, noise: &Noise, data: &[f64], streams: &Streams) -> Self {
+        let size = 3 * set.n_beads;
+        let n_frames = data.len() / size;
+        let space = Space::Centered { n_particles: set.n_beads };
+        let n_pairs = set.pairs.len();
+
+        let (mut distance_mean, mut distance_variance) = (vec![0.0; n_pairs], vec![0.0; n_pairs]);
+        let distances = FeatureSet { volumes: vec![], dihedrals: vec![], ..set.clone() };
+        let mut features = vec![0.0; n_pairs];
+        for (frame_idx, frame) in data.chunks_exact(size).enumerate() {
+            distances.evaluate(frame, 0.0, &mut features);
+            for (pair, &value) in features.iter().enumerate() {
+                // Welford: one pass without cancellation.
+                let step = value - distance_mean[pair];
+                distance_mean[pair] += step / (frame_idx + 1) as f64;
+                distance_variance[pair] += step * (value - distance_mean[pair]);
+            }
+        }
+        distance_variance.iter_mut().for_each(|v| *v /= n_frames as f64);
+
+        let n_samples = Self::N_SAMPLES.min(4 * n_frames);
+        let noise_vectors: Vec<f64> = (0..n_samples)
+            .flat_map(|sample| {
+                let mut z = vec![0.0; size];
+                space.fill_normal(&mut streams.stream(Purpose::Whitening, sample as u64), &mut z);
+                z
+            })
+            .collect();
+        let (t_first, t_last) = noise.time_range();
+        let (first, last) = (noise.log_snr(t_last), noise.log_snr(t_first));
+        let spacing = (last - first) / (Self::N_LEVELS - 1) as f64;
+        let levels = (0..Self::N_LEVELS)
+            .into_par_iter()
+            .map(|level| {
+                let t = noise.time_at_log_snr(first + level as f64 * spacing);
+                let (a, g) = (noise.scale(t), noise.deviation(t));
+                let smoothing = FeatureSet::smoothing(g);
+                let n = set.len();
+                let (mut mean, mut squares) = (vec![0.0; n], vec![0.0; n]);
+                let (mut x, mut features) = (vec![0.0; size], vec![0.0; n]);
+                for (sample, z) in noise_vectors.chunks_exact(size).enumerate() {
+                    // Evenly spread over the data.
+                    let frame = &data[sample * n_frames / n_samples * size..][..size];
+                    x.iter_mut().zip(frame).zip(z).for_each(|((x, x0), z)| *x = a * x0 + g * z);
+                    set.evaluate(&x, smoothing, &mut features);
+                    for (k, &value) in features.iter().enumerate() {
+                        let step = value - mean[k];
+                        mean[k] += step / (sample + 1) as f64;
+                        squares[k] += step * (value - mean[k]);
+                    }
+                }
+                // A feature that does not vary at all keeps a finite scale.
+                let log_deviation =
+                    squares.iter().map(|s| 0.5 * (s / n_samples as f64).max(1e-12).ln()).collect();
+                [mean, log_deviation]
+            })
+            .collect();
+        Self { noise: *noise, n_pairs, distance_mean, distance_variance, first, spacing, levels }
+    }
+
+    /// Means and inverse deviations at ℓ.
+    pub fn fill(&self, log_snr: f64, mean: &mut [f64], inverse_deviation: &mut [f64]) {
+        let t = self.noise.time_at_log_snr(log_snr);
+        let (a2, g2) = (self.noise.scale(t).powi(2), self.noise.deviation(t).powi(2));
+        for pair in 0..self.n_pairs {
+            let (d, v) = (self.distance_mean[pair], self.distance_variance[pair]);
+            mean[pair] = a2 * d + 6.0 * g2;
+            let variance = a2 * a2 * v + 8.0 * a2 * g2 * d + 24.0 * g2 * g2;
+            inverse_deviation[pair] = 1.0 / variance.max(1e-12).sqrt();
+        }
+        // Catmull–Rom between levels.
+        let last = self.levels.len() - 1;
+        let position = ((log_snr - self.first) / self.spacing).clamp(0.0, last as f64);
+        let k = (position.floor() as usize).min(last - 1);
+        let s = position - k as f64;
+        let at = |offset: isize| &self.levels[(k as isize + offset).clamp(0, last as isize) as usize];
+        let (p0, p1, p2, p3) = (at(-1), at(0), at(1), at(2));
+        let spline = |which: usize, feature: usize| {
+            let [a, b, c, d] = [p0, p1, p2, p3].map(|level| level[which][feature]);
+            b + 0.5 * s * (c - a + s * (2.0 * a - 5.0 * b + 4.0 * c - d + s * (3.0 * (b - c) + d - a)))
+        };
+        for feature in self.n_pairs..mean.len() {
+            mean[feature] = spline(0, feature);
+            inverse_deviation[feature] = (-spline(1, feature)).exp();
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Networks that a model can be made of; each is one file that builds a [`Program`].
+
+pub mod whitened;
+
+use super::program::Program;
+use super::time_table::TimeTable;
+use crate::error::Result;
+use crate::potential::Noise;
+use crate::random::Streams;
+use crate::registry::{Registry, entry};
+
+/// Every network that a configuration can name.
+pub static NETWORKS: Registry<dyn Network, ()> =
+    Registry::new("network", &[entry::<whitened::Whitened, _, _>("whitened")]);
+
+/// What a program depends on besides the settings of the network.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Architecture {
+    /// Beads.
+    pub n_beads: usize,
+    /// A type for each bead; beads of equal type are treated alike by message passing.
+    pub bead_types: Vec<usize>,
+    /// Bonds between beads.
+    pub bonds: Vec<[usize; 2]>,
+    /// Dihedrals along bonds.
+    pub dihedrals: Vec<[usize; 4]>,
+    /// How data become noise.
+    pub noise: Noise,
+}
+
+impl Architecture {
+    /// Beads with these bonds; dihedrals are all paths of three bonds.
+    pub fn new(bead_types: Vec<usize>, bonds: Vec<[usize; 2]>, noise: Noise) -> Self {
+        let n_beads = bead_types.len();
+        let mut neighbours = vec![vec![]; n_beads];
+        for &[i, j] in &bonds {
+            neighbours[i].push(j);
+            neighbours[j].push(i);
+        }
+        let mut dihedrals = vec![];
+        for &[j, k] in &bonds {
+            for &i in &neighbours[j] {
+                for &l in &neighbours[k] {
+                    if i != k && l != j && i != l {
+                        dihedrals.push(if i < l { [i, j, k, l] } else { [l, k, j, i] });
+                    }
+                }
+            }
+        }
+        dihedrals.sort_unstable();
+        Self { n_beads, bead_types, bonds, dihedrals, noise }
+    }
+}
+
+/// What a network learns from the data before training.
+pub struct Context<'a> {
+    /// The molecule.
+    pub architecture: &'a Architecture,
+    /// Training conformations in reduced length, centred, `[frame][bead][xyz]`.
+    pub data: &'a [f64],
+    /// Random numbers for statistics of noised data.
+    pub streams: &'a Streams,
+}
+
+/// A program with the table of its time rows.
+pub struct Built {
+    /// The operations.
+    pub program: Program,
+    /// What they know about time.
+    pub time_table: TimeTable,
+}
+
+/// Settings of a network, ready to build.
+pub trait Network: Send + Sync {
+    /// The program alone: all that a stored model needs besides its weights and time table.
+    fn program(&self, architecture: &Architecture) -> Result<Program>;
+
+    /// The program with statistics of the data.
+    fn build(&self, context: &Context) -> Result<Built>;
+}
