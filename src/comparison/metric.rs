@@ -63,9 +63,10 @@ impl Metric {
     /// The number with its standard error by the delete-one-block jackknife, over blocks of both samples.
     ///
     /// Blocks must be longer than the correlation time, or hold whole walkers. Bins stay where the full
-    /// data put them. The jackknife carries the counting noise of both samples. Where the two laws are
-    /// equal, the metric is quadratic in the noise and the jackknife claims up to √2 too much: it errs
-    /// on the safe side. (A bootstrap is no better there: resampling adds its own counting noise.)
+    /// data put them: where the extremes of the data set the edges, how those vary is not in the error.
+    /// The jackknife carries the counting noise of both samples. Where the two laws are equal, the
+    /// metric is quadratic in the noise and the jackknife claims about √2 too much: it errs on the safe
+    /// side. (A bootstrap is no better there: resampling adds its own counting noise.)
     pub fn with_block_errors(
         self,
         a: &Sample,

@@ -23,7 +23,7 @@ use rayon::prelude::*;
 const MIN_SHARED_SAMPLES: f64 = 0.1;
 /// A target potential whose weight lies in several unlinked groups of states to more than this share
 /// has no free energy relative to any of them.
-const STRAY_WEIGHT: f64 = 1e-3;
+const STRAY_WEIGHT: f64 = 0.05;
 const METHOD: &str = "MBAR asymptotic covariance (independent samples)";
 
 /// How far to iterate, and from where.
@@ -92,22 +92,23 @@ impl<'a> Mbar<'a> {
 
     /// Solves.
     pub fn with_settings(energies: &'a ReducedEnergies, settings: &MbarSettings) -> Result<Self> {
-        Self::solve(energies, None, settings)
+        Self::solve(energies, None, settings, true)
     }
 
     /// Solves with sample n counted `multiplicity[n]` times, starting from this solution.
     ///
-    /// A bootstrap resample; states that lose all their samples become unsampled ones.
+    /// A bootstrap resample, solved to a residual of 1e-6, far below its statistical error; states that lose all their samples become unsampled ones.
     pub fn resampled(&self, multiplicity: Vec<f64>) -> Result<Self> {
         let settings =
-            MbarSettings { tolerance: 1e-8, start_kt: Some(self.f.clone()), ..MbarSettings::default() };
-        Self::solve(self.energies, Some(multiplicity), &settings)
+            MbarSettings { tolerance: 1e-6, start_kt: Some(self.f.clone()), ..MbarSettings::default() };
+        Self::solve(self.energies, Some(multiplicity), &settings, false)
     }
 
     fn solve(
         energies: &'a ReducedEnergies,
         multiplicity: Option<Vec<f64>>,
         settings: &MbarSettings,
+        polish: bool,
     ) -> Result<Self> {
         if let Some(c) = &multiplicity {
             let usable = c.len() == energies.n_samples()
@@ -135,7 +136,7 @@ impl<'a> Mbar<'a> {
             }
             None => objective.start(),
         };
-        let minimum = objective.minimize(start, settings.tolerance, settings.max_iterations)?;
+        let minimum = objective.minimize(start, settings.tolerance, settings.max_iterations, polish)?;
         let certificate = Certificate {
             residual: minimum.residual,
             last_step_kt: minimum.step_kt,
@@ -274,7 +275,13 @@ impl<'a> Mbar<'a> {
             return Some(Estimate::new(0.0, 0.0, self.n_effective(to), "kT", METHOD));
         }
         let overlap = self.gram[(from, from)] + self.gram[(to, to)] - 2.0 * self.gram[(from, to)];
-        let variance = self.variance_of_difference(overlap, &self.c_of_state(from), &self.c_of_state(to))?;
+        let stray = match (self.group_of(from), self.group_of(to)) {
+            (Some(a), Some(b)) if a != b => return None,
+            (Some(_), Some(_)) => f64::INFINITY,
+            _ => STRAY_WEIGHT,
+        };
+        let (c_from, c_to) = (self.c_of_state(from), self.c_of_state(to));
+        let variance = self.variance_of_difference(overlap, &c_from, &c_to, stray)?;
         let n_effective = self.n_effective(from).min(self.n_effective(to));
         Some(Estimate::new(self.f[to] - self.f[from], variance.sqrt(), n_effective, "kT", METHOD))
     }
@@ -286,27 +293,34 @@ impl<'a> Mbar<'a> {
             .filter(|&n| self.count(n) > 0.0)
             .map(|n| (target.weights[n] - weights_from[n]).powi(2) / self.count(n))
             .sum();
-        let variance = self.variance_of_difference(overlap, &self.c_of_state(from), &target.c)?;
+        let c_from = self.c_of_state(from);
+        let variance = self.variance_of_difference(overlap, &c_from, &target.c, STRAY_WEIGHT)?;
         let n_effective = target.n_effective.min(self.n_effective(from));
         Some(Estimate::new(target.free_energy_kt - self.f[from], variance.sqrt(), n_effective, "kT", METHOD))
     }
 
-    fn variance_of_difference(&self, overlap: f64, c_from: &[f64], c_to: &[f64]) -> Option<f64> {
+    /// The group of a sampled state.
+    fn group_of(&self, state: usize) -> Option<usize> {
+        let place = self.sampled.iter().position(|&k| k == state)?;
+        self.groups.iter().position(|group| group.contains(&place))
+    }
+
+    fn variance_of_difference(&self, overlap: f64, c_from: &[f64], c_to: &[f64], stray: f64) -> Option<f64> {
         if c_from.iter().chain(c_to).any(|c| !c.is_finite()) {
             return None;
         }
         let d: Vec<f64> = c_to.iter().zip(c_from).map(|(to, from)| to - from).collect();
-        Some((overlap + self.laplacian_form(&d, 1.0)?).max(0.0))
+        Some((overlap + self.laplacian_form(&d, stray)?).max(0.0))
     }
 
     /// dᵀ L⁻ d; `None` when d has a net weight in a group, which nothing there holds in place.
     ///
-    /// `scale` is the size that d has where it is not small.
-    fn laplacian_form(&self, d: &[f64], scale: f64) -> Option<f64> {
+    /// `stray` is the net weight that is still taken for none.
+    fn laplacian_form(&self, d: &[f64], stray: f64) -> Option<f64> {
         let mut total = 0.0;
         for (group, laplacian) in self.groups.iter().zip(&self.laplacians) {
             let net: f64 = group.iter().map(|&i| d[i]).sum();
-            if self.groups.len() > 1 && net.abs() > STRAY_WEIGHT * scale {
+            if self.groups.len() > 1 && net.abs() > stray {
                 return None;
             }
             if group.len() > 1 {
@@ -397,9 +411,9 @@ impl<'a> Mbar<'a> {
         let own: f64 =
             (0..n_samples).filter(|&n| self.count(n) > 0.0).map(|n| delta[n].powi(2) / self.count(n)).sum();
         let d = self.responsible_sums(&[&delta]).remove(0);
-        let scale = delta.iter().map(|x| x.abs()).sum();
+        let stray = STRAY_WEIGHT * delta.iter().map(|x| x.abs()).sum::<f64>();
         let std_error =
-            self.laplacian_form(&d, scale).map_or(f64::INFINITY, |form| (own + form).max(0.0).sqrt());
+            self.laplacian_form(&d, stray).map_or(f64::INFINITY, |form| (own + form).max(0.0).sqrt());
         Ok(Estimate::new(mean, std_error, effective_sample_size(weights), unit, METHOD))
     }
 

@@ -248,7 +248,15 @@ impl<'a> Objective<'a> {
     }
 
     /// A few self-consistent iterations, then Newton's method with a line search.
-    pub fn minimize(&self, mut f: Vec<f64>, tolerance: f64, max_iterations: usize) -> Result<Minimum> {
+    ///
+    /// To polish is to go on below the tolerance while steps still halve the gradient.
+    pub fn minimize(
+        &self,
+        mut f: Vec<f64>,
+        tolerance: f64,
+        max_iterations: usize,
+        polish: bool,
+    ) -> Result<Minimum> {
         let mut pass = self.pass(&f);
         for _ in 0..3 {
             if self.residual(&pass) < FAR {
@@ -260,14 +268,13 @@ impl<'a> Objective<'a> {
         let mut residual = self.residual(&pass);
         let (mut radius, mut step_kt) = (FIRST_RADIUS, 0.0);
         let mut iterations = 0;
-        while iterations < max_iterations {
+        while iterations < max_iterations && (polish || residual > tolerance) {
             iterations += 1;
             let gradient: Vec<f64> =
                 pass.responsibility.iter().zip(&self.counts).map(|(r, n)| r - n).collect();
-            let mut direction = newton_direction(&pass.shared, &gradient);
+            let mut direction = newton_direction(&pass.shared, &gradient, radius);
             let length = direction.iter().fold(0.0_f64, |max, d| max.max(d.abs()));
-            let capped = length > radius;
-            if capped {
+            if length > radius {
                 direction.iter_mut().for_each(|d| *d *= radius / length);
             }
             let slope: f64 = direction.iter().zip(&gradient).map(|(d, g)| d * g).sum();
@@ -288,14 +295,22 @@ impl<'a> Objective<'a> {
                 scale *= 0.5;
             }
             let Some((trial, trial_pass, trial_residual)) = accepted else { break };
-            if capped && scale == 1.0 {
-                radius *= 2.0;
-            }
             step_kt = scale * length.min(radius);
+            if scale == 1.0 && length > 0.3 * radius {
+                radius *= 4.0;
+            } else if scale < 1.0 {
+                radius = (2.0 * scale * length.min(radius)).max(FIRST_RADIUS);
+            }
             let progress = trial_residual / residual;
             (f, pass, residual) = (trial, trial_pass, trial_residual);
-            // Below the tolerance, steps go on while they still halve the gradient: they are nearly free.
-            if residual <= tolerance && (progress > 0.5 || residual < 1e-14 || residual <= 1e-4 * tolerance) {
+            if residual > FAR {
+                // Where the objective is all kinks, between states without overlap, Newton's method
+                // zigzags; the self-consistent step never ascends and jumps over any distance.
+                f = self.self_consistent(&f);
+                pass = self.pass(&f);
+                residual = self.residual(&pass);
+            }
+            if residual <= tolerance && (!polish || progress > 0.5 || residual <= 1e-4 * tolerance) {
                 break;
             }
         }
@@ -318,11 +333,11 @@ pub(super) fn add_gram(gram: &mut DMatrix<f64>, p: &[f64], len: usize) {
 
 /// The Laplacian of a graph without its first row and column, factorised.
 ///
-/// `ridge` is relative to each diagonal element.
+/// `damping` is added to the diagonal.
 pub(super) fn grounded_laplacian(
     shared: &DMatrix<f64>,
     members: &[usize],
-    ridge: f64,
+    damping: f64,
 ) -> Option<Cholesky<f64, Dyn>> {
     let rest = &members[1..];
     let mut laplacian = DMatrix::zeros(rest.len(), rest.len());
@@ -331,25 +346,29 @@ pub(super) fn grounded_laplacian(
             laplacian[(row, column)] = -shared[(i, j)];
         }
         let degree: f64 = members.iter().filter(|&&j| j != i).map(|&j| shared[(i, j)]).sum();
-        laplacian[(row, row)] = degree * (1.0 + ridge) + f64::MIN_POSITIVE;
+        laplacian[(row, row)] = degree + damping;
     }
     Cholesky::new(laplacian)
 }
 
-/// −H⁻¹ g with the first free energy held, or a long way down the gradient where states share nothing.
-fn newton_direction(shared: &DMatrix<f64>, gradient: &[f64]) -> Vec<f64> {
+/// −(H + λ)⁻¹ g with the first free energy held.
+///
+/// λ = max |g| / radius keeps a step from leaving the radius where states share nothing and H is all
+/// rounding; it vanishes with the gradient, so that the convergence stays quadratic.
+fn newton_direction(shared: &DMatrix<f64>, gradient: &[f64], radius: f64) -> Vec<f64> {
     let members: Vec<usize> = (0..gradient.len()).collect();
     let right = DVector::from_iterator(gradient.len() - 1, gradient[1..].iter().map(|g| -g));
-    let mut direction = vec![0.0; gradient.len()];
-    for ridge in [0.0, 1e-12, 1e-8, 1e-4] {
-        if let Some(cholesky) = grounded_laplacian(shared, &members, ridge) {
+    let largest = gradient.iter().fold(0.0_f64, |max, g| max.max(g.abs()));
+    let trace: f64 = (0..gradient.len()).map(|i| shared.row(i).sum() - shared[(i, i)]).sum();
+    let mut damping = largest / radius + 1e-15 * trace + f64::MIN_POSITIVE;
+    for _ in 0..20 {
+        if let Some(cholesky) = grounded_laplacian(shared, &members, damping) {
             let solution = cholesky.solve(&right);
             if solution.iter().all(|d| d.is_finite()) {
-                direction[1..].copy_from_slice(solution.as_slice());
-                return direction;
+                return [&[0.0], solution.as_slice()].concat();
             }
         }
+        damping *= 100.0;
     }
-    let largest = gradient.iter().fold(f64::MIN_POSITIVE, |max, g| max.max(g.abs()));
-    gradient.iter().map(|g| -1e3 * FIRST_RADIUS * g / largest).collect()
+    vec![0.0; gradient.len()]
 }

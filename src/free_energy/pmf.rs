@@ -137,6 +137,19 @@ impl Binned {
         Ok(histogram)
     }
 
+    /// Bins in which fewer than two blocks have weight.
+    fn seen_by_one_block(&self, weights: Option<&[f64]>, blocks: &Blocks) -> Vec<bool> {
+        let mut first = vec![None; self.n_bins()];
+        let mut single = vec![true; self.n_bins()];
+        for (n, (bin, block)) in self.bins.iter().zip(blocks.block_of()).enumerate() {
+            if let (Some(bin), true) = (bin, weights.is_none_or(|weights| weights[n] > 0.0)) {
+                let first = first[*bin as usize].get_or_insert(*block);
+                single[*bin as usize] &= *first == *block;
+            }
+        }
+        single
+    }
+
     fn check(&self, weights: Option<&[f64]>) -> Result<()> {
         match weights {
             Some(weights) if weights.len() != self.bins.len() => Err(Error::invalid(
@@ -179,7 +192,6 @@ impl Pmf {
                 by_block[block].push((*bin, weight));
             }
         }
-        let mut n_blocks_of_bin = vec![0_usize; n_bins];
         for block in &mut by_block {
             block.sort_unstable_by_key(|(bin, _)| *bin);
             block.dedup_by(|next, kept| {
@@ -189,7 +201,6 @@ impl Pmf {
                 }
                 same
             });
-            block.iter().for_each(|(bin, _)| n_blocks_of_bin[*bin as usize] += 1);
         }
         let histogram = binned.histogram(weights)?;
         let zero = zero_bin(&histogram, reference)?;
@@ -202,13 +213,8 @@ impl Pmf {
             }
             Some(free_energies(&histogram, zero))
         });
-        let mut std_errors_kt = result.std_errors;
-        for (error, n_blocks) in std_errors_kt.iter_mut().zip(&n_blocks_of_bin) {
-            if *n_blocks < 2 {
-                *error = f64::NAN;
-            }
-        }
-        Ok(Self::assembled(binned, weights, &histogram, zero, std_errors_kt, result.method))
+        let single = binned.seen_by_one_block(weights, blocks);
+        Ok(Self::assembled(binned, weights, &histogram, zero, &single, result.std_errors, result.method))
     }
 
     /// Weights of an MBAR solution, of a state or a target; errors from resampled solutions.
@@ -243,7 +249,9 @@ impl Pmf {
             let (of_this, rest) = errors.split_at(binned.n_bins().min(errors.len()));
             errors = rest;
             let method = format!("{}, MBAR solved for each", result.method);
-            pmfs.push(Self::assembled(binned, Some(&weights), histogram, *zero, of_this.to_vec(), method));
+            let single = binned.seen_by_one_block(Some(&weights), blocks);
+            let (weights, errors) = (Some(weights.as_slice()), of_this.to_vec());
+            pmfs.push(Self::assembled(binned, weights, histogram, *zero, &single, errors, method));
         }
         Ok(pmfs)
     }
@@ -253,13 +261,14 @@ impl Pmf {
         weights: Option<&[f64]>,
         histogram: &[f64],
         zero: Option<usize>,
+        single: &[bool],
         mut std_errors_kt: Vec<f64>,
         error_method: String,
     ) -> Self {
         let values_kt = free_energies(histogram, zero);
         std_errors_kt.resize(values_kt.len(), f64::NAN);
-        for (error, value) in std_errors_kt.iter_mut().zip(&values_kt) {
-            if value.is_nan() {
+        for ((error, value), single) in std_errors_kt.iter_mut().zip(&values_kt).zip(single) {
+            if value.is_nan() || *single {
                 *error = f64::NAN;
             }
         }
