@@ -10,6 +10,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::sampling::{
+    LocalMove, ReplicaExchangeSettings, ReverseDiffusionSettings, SequentialMonteCarloSettings,
+};
 use crate::trajectory::{FrameRange, LengthUnit, SplitSettings};
 use crate::units::{Rate, Temperature, Time};
 
@@ -167,9 +170,9 @@ pub struct SampleSettings {
     /// Monte Carlo at the data end.
     pub equilibrium: EquilibriumSettings,
     /// Sequential Monte Carlo from the noise end to the data end.
-    pub smc: SmcSettings,
+    pub smc: SequentialMonteCarloSettings,
     /// Replica exchange between noise end and data end.
-    pub replica_exchange: ReplicaExchangeSettings,
+    pub replica_exchange: ReplicaSettings,
 }
 
 impl Default for SampleSettings {
@@ -180,37 +183,9 @@ impl Default for SampleSettings {
             reverse_diffusion: ReverseDiffusionSettings::default(),
             langevin: LangevinSettings::default(),
             equilibrium: EquilibriumSettings::default(),
-            smc: SmcSettings::default(),
-            replica_exchange: ReplicaExchangeSettings::default(),
+            smc: SequentialMonteCarloSettings::default(),
+            replica_exchange: ReplicaSettings::default(),
         }
-    }
-}
-
-/// How time runs backwards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ReverseMethod {
-    /// The reverse stochastic differential equation, Euler–Maruyama.
-    Sde,
-    /// The probability-flow ordinary differential equation, Heun.
-    Ode,
-    /// The exact Gaussian posterior of each step given the denoised conformation.
-    Posterior,
-}
-
-/// Independent samples by reverse diffusion.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ReverseDiffusionSettings {
-    /// How time runs backwards.
-    pub method: ReverseMethod,
-    /// Steps, uniform in the logarithm of the signal-to-noise ratio.
-    pub n_steps: usize,
-}
-
-impl Default for ReverseDiffusionSettings {
-    fn default() -> Self {
-        Self { method: ReverseMethod::Posterior, n_steps: 200 }
     }
 }
 
@@ -239,92 +214,95 @@ impl Default for LangevinSettings {
         Self {
             time_step: time(0.002),
             friction: Rate::from_per_ps(1.0).expect("a positive constant"),
-            n_walkers: 512,
+            n_walkers: 500,
             duration: time(30.0),
             relaxation: time(10.0),
         }
     }
 }
 
-/// Torsion-pivot Monte Carlo with Metropolis-adjusted Langevin moves on the energy at the data end.
+/// Torsion-pivot Monte Carlo with local moves on the learned energy at the data end.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EquilibriumSettings {
     /// Independent walkers, started equally in every state.
     pub n_walkers: usize,
-    /// Sweeps of one walker, with relaxation. One sweep: a pivot about every bond, then local moves.
-    pub n_sweeps: usize,
-    /// The first sweeps, which are dropped.
+    /// Cycles that are dropped; the step adapts during the first of them.
     pub n_relaxation: usize,
-    /// Local moves per sweep.
+    /// Cycles of each walker that count: local moves, then one pivot.
+    pub n_cycles: usize,
+    /// Local moves per cycle.
     pub n_local_moves: usize,
+    /// The kernel of the local moves.
+    pub local_move: LocalMove,
 }
 
 impl Default for EquilibriumSettings {
     fn default() -> Self {
-        Self { n_walkers: 512, n_sweeps: 1500, n_relaxation: 500, n_local_moves: 5 }
-    }
-}
-
-/// Local moves at a level of a path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LocalMove {
-    /// Metropolis-adjusted Langevin.
-    Mala,
-    /// Hamiltonian Monte Carlo.
-    Hmc,
-}
-
-/// Sequential Monte Carlo with adaptive levels.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct SmcSettings {
-    /// Particles.
-    pub n_particles: usize,
-    /// Each level is placed where the conditional effective sample size falls to this fraction.
-    pub level_ess: f64,
-    /// Particles are resampled when the effective sample size falls below this fraction.
-    pub resample_below: f64,
-    /// The kind of local move.
-    pub local_move: LocalMove,
-    /// Local moves per level.
-    pub n_moves: usize,
-}
-
-impl Default for SmcSettings {
-    fn default() -> Self {
         Self {
-            n_particles: 10_000,
-            level_ess: 0.9,
-            resample_below: 0.5,
-            local_move: LocalMove::Mala,
-            n_moves: 5,
+            n_walkers: 500,
+            n_relaxation: 300,
+            n_cycles: 1000,
+            n_local_moves: 5,
+            local_move: LocalMove::default(),
         }
     }
 }
 
-/// Replica exchange over levels of the path, uniform in the logarithm of the signal-to-noise ratio.
+/// Replica exchange over levels of the path, whose samples go into MBAR and thermodynamic integration.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct ReplicaExchangeSettings {
+pub struct ReplicaSettings {
     /// Levels, the two ends included.
     pub n_levels: usize,
-    /// Independent ladders.
+    /// Independent ladders: their spread is the standard error.
     pub n_ladders: usize,
-    /// Sweeps, with relaxation: local moves at every level, then swaps of neighbours.
-    pub n_sweeps: usize,
-    /// The first sweeps, which are dropped.
+    /// Local moves at every level between two swaps.
+    pub n_local_moves: usize,
+    /// Rounds in which the levels are placed anew.
+    pub n_placements: usize,
+    /// Sweeps of the first round; each round has twice as many as the one before.
+    pub n_placement_sweeps: usize,
+    /// Sweeps that are dropped after the last placement.
     pub n_relaxation: usize,
-    /// Local moves per sweep.
-    pub n_moves: usize,
+    /// Sweeps that count.
+    pub n_sweeps: usize,
     /// Every how many sweeps a conformation of every level is kept.
     pub keep_every: usize,
+    /// The kernel of the local moves.
+    pub local_move: LocalMove,
 }
 
-impl Default for ReplicaExchangeSettings {
+impl Default for ReplicaSettings {
     fn default() -> Self {
-        Self { n_levels: 32, n_ladders: 16, n_sweeps: 1200, n_relaxation: 200, n_moves: 2, keep_every: 5 }
+        let defaults = ReplicaExchangeSettings::default();
+        Self {
+            n_levels: defaults.n_levels,
+            n_ladders: defaults.n_ladders,
+            n_local_moves: defaults.n_local_moves,
+            n_placements: defaults.n_placements,
+            n_placement_sweeps: defaults.n_placement_sweeps,
+            n_relaxation: defaults.n_burn_in,
+            n_sweeps: 1000,
+            keep_every: 20,
+            local_move: defaults.local_move,
+        }
+    }
+}
+
+impl ReplicaSettings {
+    /// The same for the sampler.
+    pub fn sampler(&self) -> ReplicaExchangeSettings {
+        ReplicaExchangeSettings {
+            n_levels: self.n_levels,
+            n_ladders: self.n_ladders,
+            n_local_moves: self.n_local_moves,
+            n_placements: self.n_placements,
+            n_placement_sweeps: self.n_placement_sweeps,
+            n_burn_in: self.n_relaxation,
+            record_every: self.keep_every,
+            local_move: self.local_move,
+        }
     }
 }
 
@@ -350,7 +328,7 @@ impl Default for EstimateSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CompareSettings {
-    /// Bins along each of two collective variables in the Jensen–Shannon divergence.
+    /// Bins along each collective variable of histograms and profiles; metrics have 64, as published.
     pub n_bins: usize,
     /// Random splits of the data from which the noise floor is taken.
     pub n_floor_splits: usize,
@@ -402,7 +380,7 @@ impl Config {
 impl SampleSettings {
     fn validate(&self) -> Result<()> {
         at_least("sample.n_samples", self.n_samples, 2)?;
-        at_least("sample.reverse_diffusion.n_steps", self.reverse_diffusion.n_steps, 2)?;
+        self.reverse_diffusion.validate("sample.reverse_diffusion")?;
         let langevin = &self.langevin;
         at_least("sample.langevin.n_walkers", langevin.n_walkers, 2)?;
         if langevin.time_step.as_ps() == 0.0 {
@@ -418,21 +396,14 @@ impl SampleSettings {
         }
         let equilibrium = &self.equilibrium;
         at_least("sample.equilibrium.n_walkers", equilibrium.n_walkers, 2)?;
-        at_least("sample.equilibrium.n_sweeps", equilibrium.n_sweeps, equilibrium.n_relaxation + 1)?;
-        at_least("sample.smc.n_particles", self.smc.n_particles, 2)?;
-        at_least("sample.smc.n_moves", self.smc.n_moves, 1)?;
-        fraction_of_one("sample.smc.level_ess", self.smc.level_ess)?;
-        fraction_of_one("sample.smc.resample_below", self.smc.resample_below)?;
+        at_least("sample.equilibrium.n_cycles", equilibrium.n_cycles, 1)?;
+        at_least("sample.equilibrium.n_local_moves", equilibrium.n_local_moves, 1)?;
+        equilibrium.local_move.validate("sample.equilibrium.local_move")?;
+        self.smc.validate("sample.smc")?;
         let exchange = &self.replica_exchange;
-        at_least("sample.replica_exchange.n_levels", exchange.n_levels, 2)?;
+        exchange.sampler().validate("sample.replica_exchange")?;
         at_least("sample.replica_exchange.n_ladders", exchange.n_ladders, 2)?;
-        at_least("sample.replica_exchange.n_moves", exchange.n_moves, 1)?;
-        at_least("sample.replica_exchange.keep_every", exchange.keep_every, 1)?;
-        at_least(
-            "sample.replica_exchange.n_sweeps",
-            exchange.n_sweeps,
-            exchange.n_relaxation + 2 * exchange.keep_every,
-        )
+        at_least("sample.replica_exchange.n_sweeps", exchange.n_sweeps, 2 * exchange.keep_every)
     }
 }
 
@@ -441,13 +412,6 @@ fn at_least(place: &str, value: usize, least: usize) -> Result<()> {
         return Ok(());
     }
     Err(Error::config(format!("{place} = {value}"), format!("must be at least {least}"), ""))
-}
-
-fn fraction_of_one(place: &str, value: f64) -> Result<()> {
-    if value > 0.0 && value < 1.0 {
-        return Ok(());
-    }
-    Err(Error::config(format!("{place} = {value}"), "must be more than 0 and less than 1", ""))
 }
 
 /// Reads `"file"` and `["file", "file"]`.
