@@ -104,7 +104,7 @@ impl FeatureSet {
     /// The same as part of a program: rows are features, one item. `smoothing` is a time row.
     pub fn program(&self, program: &mut Program, x: Value, smoothing: Value) -> Value {
         let column = |index: &dyn Fn(usize) -> usize, n: usize| (0..n).map(index).collect::<Vec<usize>>();
-        let mut difference = |program: &mut Program, from: Vec<usize>, to: Vec<usize>| {
+        let difference = |program: &mut Program, from: Vec<usize>, to: Vec<usize>| {
             let (to, from) = (program.gather(x, to), program.gather(x, from));
             program.subtract(to, from)
         };

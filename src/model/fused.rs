@@ -13,8 +13,8 @@
 //!
 //! Sums over conformations are taken in an order that does not depend on the number of threads.
 
-use super::kernels::{self, Matrix};
-use super::program::{Init, Op, Program, Value, operands};
+use super::kernels::{self, Matrix, SecondOrder, Shape, Start};
+use super::program::{Init, Node, Op, Program, Value, operands};
 use crate::random::{Purpose, Streams};
 use rand_distr::{Distribution, StandardNormal};
 
@@ -98,6 +98,12 @@ pub struct Workspace {
     delta: Vec<f32>,
     gamma: Vec<f32>,
     scratch: Vec<f32>,
+    /// The value that owns the memory of a view; of other values, themselves.
+    roots: Vec<Value>,
+    /// Is some view only a part of the rows of this value?
+    in_parts: Vec<bool>,
+    /// Adjoints that hold a number already, in the pass that runs.
+    written: Vec<bool>,
 }
 
 impl Workspace {
@@ -108,11 +114,17 @@ impl Workspace {
         let (mut offsets, mut auxiliary_offsets): (Vec<usize>, Vec<usize>) = (vec![], vec![]);
         let (mut size, mut auxiliary_size, mut scratch_size) = (0, 0, 0);
         let (mut coordinates, mut n_coordinates, mut time_nodes) = (0, 0, vec![]);
+        let (mut roots, mut in_parts): (Vec<Value>, Vec<bool>) = (vec![], vec![false; nodes.len()]);
         for (value, node) in nodes.iter().enumerate() {
             let len = node.rows * node.items * lanes;
             auxiliary_offsets.push(auxiliary_size);
+            roots.push(match &node.op {
+                Op::Rows { x, .. } | Op::Reshape(x) => roots[*x],
+                _ => value,
+            });
             match &node.op {
                 Op::Rows { x, start } => {
+                    in_parts[roots[*x]] = true;
                     offsets.push(offsets[*x] + start * node.items * lanes);
                     continue;
                 }
@@ -144,6 +156,9 @@ impl Workspace {
             delta: vec![0.0; size],
             gamma: vec![0.0; size],
             scratch: vec![0.0; scratch_size],
+            written: vec![false; nodes.len()],
+            roots,
+            in_parts,
         }
     }
 
@@ -223,23 +238,15 @@ impl Workspace {
                 Op::Linear { x, weight, plus } => {
                     let out = &mut rest[..len];
                     let columns = node.items * lanes;
-                    match plus {
-                        None => out.fill(0.0),
-                        Some(plus) if program.items(*plus) == node.items => out.copy_from_slice(of(*plus)),
-                        Some(plus) => {
-                            for (out, plus) in
-                                out.chunks_exact_mut(columns).zip(of(*plus).chunks_exact(lanes))
-                            {
-                                out.chunks_exact_mut(lanes).for_each(|out| out.copy_from_slice(plus));
-                            }
-                        }
-                    }
+                    let start =
+                        start_of(plus.map(|plus| (of(plus), program.items(plus))), node.items, lanes, out);
                     let a = Matrix {
                         data: &weights.values[weight.offset..][..weight.len()],
                         stride: weight.columns,
                     };
                     let b = Matrix { data: of(*x), stride: columns };
-                    kernels::multiply_add(node.rows, columns, weight.columns, a, b, out, columns);
+                    let shape = Shape { m: node.rows, n: columns, k: weight.columns };
+                    kernels::multiply(shape, a, b, start, out, columns);
                 }
                 Op::Unary(x, function) => {
                     let auxiliary = &mut self.auxiliary[self.auxiliary_offsets[value]..][..len];
@@ -250,8 +257,7 @@ impl Workspace {
                     rest[..len].iter_mut().zip(of(*x)).for_each(|(out, x)| *out = x + constant);
                 }
                 op => {
-                    rest[..len].fill(0.0);
-                    linear_rule(op, node.rows, node.items, lanes, program, &of, &of, &mut rest[..len]);
+                    linear_rule(op, node, lanes, program, &of, &of, &mut rest[..len]);
                 }
             }
         }
@@ -259,11 +265,11 @@ impl Workspace {
 
     /// δ = ∂U/∂y of every value that depends on the coordinates.
     pub fn reverse(&mut self, program: &Program, weights: &Weights) {
-        self.delta.fill(0.0);
-        let last = self.offsets[self.offsets.len() - 1];
+        let last = self.begin_reverse();
         self.delta[last..][..self.lanes].fill(1.0);
         for value in (0..program.nodes().len()).rev() {
             if program.nodes()[value].on_x {
+                self.settle(program, value, Pass::Delta);
                 let wanted = |operand: Value| program.nodes()[operand].on_x;
                 self.adjoint(program, weights, value, &wanted, Pass::Delta);
             }
@@ -272,11 +278,11 @@ impl Workspace {
 
     /// Adds to `gradient` ∂/∂θ of Σ e U over lanes, after [`Workspace::forward`].
     pub fn reverse_energy(&mut self, program: &Program, weights: &Weights, e: &[f32], gradient: &mut [f32]) {
-        self.delta.fill(0.0);
-        let last = self.offsets[self.offsets.len() - 1];
+        let last = self.begin_reverse();
         self.delta[last..][..self.lanes].copy_from_slice(e);
         for value in (0..program.nodes().len()).rev() {
             if program.nodes()[value].on_parameters {
+                self.settle(program, value, Pass::Delta);
                 self.parameter_gradient(program, value, false, gradient);
                 let wanted = |operand: Value| program.nodes()[operand].on_parameters;
                 self.adjoint(program, weights, value, &wanted, Pass::Delta);
@@ -287,15 +293,33 @@ impl Workspace {
     /// Adds to `gradient` ∂/∂θ of Σ (v·∇ₓU + e U) over lanes, after [`Workspace::forward`],
     /// [`Workspace::reverse`] and [`Workspace::tangent`] along the coordinates.
     pub fn reverse_tangent(&mut self, program: &Program, weights: &Weights, e: &[f32], gradient: &mut [f32]) {
-        self.gamma.fill(0.0);
-        let last = self.offsets[self.offsets.len() - 1];
+        let last = self.begin_reverse();
         self.gamma[last..][..self.lanes].copy_from_slice(e);
         for value in (0..program.nodes().len()).rev() {
             if program.nodes()[value].on_parameters {
+                self.settle(program, value, Pass::Gamma);
                 self.parameter_gradient(program, value, true, gradient);
                 let wanted = |operand: Value| program.nodes()[operand].on_parameters;
                 self.adjoint(program, weights, value, &wanted, Pass::Gamma);
             }
+        }
+    }
+
+    /// Forgets which adjoints hold numbers, except that of U; returns where that is.
+    fn begin_reverse(&mut self) -> usize {
+        self.written.fill(false);
+        let last = self.offsets.len() - 1;
+        self.written[self.roots[last]] = true;
+        self.offsets[last]
+    }
+
+    /// The adjoint of a value that nothing has reached is zero.
+    fn settle(&mut self, program: &Program, value: Value, pass: Pass) {
+        let root = self.roots[value];
+        if !std::mem::replace(&mut self.written[root], true) {
+            let arena = if pass == Pass::Delta { &mut self.delta } else { &mut self.gamma };
+            let len = program.rows(root) * program.items(root) * self.lanes;
+            arena[self.offsets[root]..][..len].fill(0.0);
         }
     }
 
@@ -320,72 +344,56 @@ impl Workspace {
                 _ => {}
             }
             let out = &mut rest[..len];
-            out.fill(0.0);
             match &node.op {
                 Op::Linear { x, weight, plus } => {
                     let columns = node.items * lanes;
-                    if let Some(plus) = plus.filter(|&plus| active(plus)) {
-                        if program.items(plus) == node.items {
-                            out.copy_from_slice(tangent_of(plus));
-                        } else {
-                            for (out, plus) in
-                                out.chunks_exact_mut(columns).zip(tangent_of(plus).chunks_exact(lanes))
-                            {
-                                out.chunks_exact_mut(lanes).for_each(|out| out.copy_from_slice(plus));
-                            }
-                        }
-                    }
-                    if active(*x) {
-                        let a = Matrix {
-                            data: &weights.values[weight.offset..][..weight.len()],
-                            stride: weight.columns,
-                        };
-                        let b = Matrix { data: tangent_of(*x), stride: columns };
-                        kernels::multiply_add(node.rows, columns, weight.columns, a, b, out, columns);
-                    }
+                    let plus = plus.filter(|&plus| active(plus));
+                    let start = start_of(
+                        plus.map(|plus| (tangent_of(plus), program.items(plus))),
+                        node.items,
+                        lanes,
+                        out,
+                    );
+                    let a = Matrix {
+                        data: &weights.values[weight.offset..][..weight.len()],
+                        stride: weight.columns,
+                    };
+                    // Without a tangent of x the product is empty.
+                    let (k, data) = if active(*x) { (weight.columns, tangent_of(*x)) } else { (0, &[][..]) };
+                    let shape = Shape { m: node.rows, n: columns, k };
+                    kernels::multiply(shape, a, Matrix { data, stride: columns }, start, out, columns);
                 }
                 Op::Unary(x, function) => {
                     let auxiliary = &self.auxiliary[self.auxiliary_offsets[value]..][..len];
-                    kernels::unary_first(*function, value_of(*x), auxiliary, tangent_of(*x), out);
+                    kernels::unary_first(*function, value_of(*x), auxiliary, tangent_of(*x), out, true);
                 }
                 Op::Shift(x, _) => out.copy_from_slice(tangent_of(*x)),
                 Op::Multiply(x, y) => {
-                    if active(*x) {
-                        multiply_rule(
-                            program,
-                            node.rows,
-                            node.items,
-                            lanes,
-                            *y,
-                            tangent_of(*x),
-                            value_of(*y),
-                            out,
-                        );
-                    }
-                    if active(*y) {
-                        multiply_rule(
-                            program,
-                            node.rows,
-                            node.items,
-                            lanes,
-                            *y,
-                            value_of(*x),
-                            tangent_of(*y),
-                            out,
-                        );
+                    let mut fresh = true;
+                    for (x, numbers, other) in
+                        [(*x, tangent_of(*x), value_of(*y)), (*y, value_of(*x), tangent_of(*y))]
+                    {
+                        if active(x) {
+                            multiply_rule(program, node, lanes, *y, numbers, other, out, fresh);
+                            fresh = false;
+                        }
                     }
                 }
                 Op::Cross(x, y) => {
-                    if active(*x) {
-                        cross(tangent_of(*x), value_of(*y), out);
-                    }
-                    if active(*y) {
-                        cross(value_of(*x), tangent_of(*y), out);
+                    let mut fresh = true;
+                    for (x, a, b) in [(*x, tangent_of(*x), value_of(*y)), (*y, value_of(*x), tangent_of(*y))]
+                    {
+                        if active(x) {
+                            cross(a, b, out, fresh);
+                            fresh = false;
+                        }
                     }
                 }
                 Op::Add(x, y) => {
                     if active(*x) {
-                        kernels::add(tangent_of(*x), out);
+                        out.copy_from_slice(tangent_of(*x));
+                    } else {
+                        out.fill(0.0);
                     }
                     if active(*y) {
                         for_broadcast(node.rows, node.items, program, *y, lanes, |at, from, len| {
@@ -396,13 +404,16 @@ impl Workspace {
                 Op::Concat(values) => {
                     let mut at = 0;
                     for &value in values {
+                        let out = &mut out[at..at + size(value)];
                         if active(value) {
-                            out[at..at + size(value)].copy_from_slice(tangent_of(value));
+                            out.copy_from_slice(tangent_of(value));
+                        } else {
+                            out.fill(0.0);
                         }
                         at += size(value);
                     }
                 }
-                op => linear_rule(op, node.rows, node.items, lanes, program, &tangent_of, &value_of, out),
+                op => linear_rule(op, node, lanes, program, &tangent_of, &value_of, out),
             }
         }
     }
@@ -443,6 +454,16 @@ impl Workspace {
             moves.then(|| &self.tangent[range(operand)])
         };
         let delta_here = if pass == Pass::Gamma && node.on_x { &delta[offsets[value]..][..len] } else { &[] };
+        let (roots, in_parts, written) = (&self.roots, &self.in_parts, &mut self.written);
+        // Room for the adjoint of an operand, and whether it is to be overwritten rather than added to.
+        let mut claim = |before: &mut [f32], operand: Value| {
+            let root = roots[operand];
+            let first = !std::mem::replace(&mut written[root], true);
+            if first && in_parts[root] {
+                before[range(root)].fill(0.0);
+            }
+            first && !in_parts[root]
+        };
         match &node.op {
             Op::Linear { x, weight, plus } => {
                 if wanted(*x) {
@@ -451,84 +472,99 @@ impl Workspace {
                         stride: weight.rows,
                     };
                     let b = Matrix { data: incoming, stride: columns };
-                    let out = &mut before[range(*x)];
-                    kernels::multiply_add(weight.columns, columns, weight.rows, a, b, out, columns);
+                    let start = if claim(before, *x) { Start::Zero } else { Start::Kept };
+                    let shape = Shape { m: weight.columns, n: columns, k: weight.rows };
+                    kernels::multiply(shape, a, b, start, &mut before[range(*x)], columns);
                 }
                 if let Some(plus) = plus.filter(|&plus| wanted(plus)) {
-                    for_broadcast(rows, items, program, plus, lanes, |at, to, len| {
-                        kernels::add(&incoming[at..at + len], &mut before[offsets[plus]..][to..to + len]);
-                    });
+                    let fresh = claim(before, plus);
+                    add_broadcast(node, program, plus, lanes, incoming, &mut before[range(plus)], fresh);
                 }
             }
             Op::Unary(x, function) => {
                 let auxiliary = &self.auxiliary[self.auxiliary_offsets[value]..][..len];
+                let fresh = claim(before, *x);
                 let out = &mut before[range(*x)];
-                match tangent_of(*x) {
+                let (tangent, x, aux) = (tangent_of(*x), value_of(*x), auxiliary);
+                match tangent {
                     Some(tangent) => {
-                        let x = value_of(*x);
-                        kernels::unary_second(*function, x, auxiliary, incoming, tangent, delta_here, out);
+                        let of = SecondOrder { x, aux, gamma: incoming, tangent, delta: delta_here };
+                        kernels::unary_second(*function, of, out, fresh);
                     }
-                    None => kernels::unary_first(*function, value_of(*x), auxiliary, incoming, out),
+                    None => kernels::unary_first(*function, x, aux, incoming, out, fresh),
                 }
             }
-            Op::Scale(x, factor) => kernels::add_scaled(*factor, incoming, &mut before[range(*x)]),
-            Op::Shift(x, _) => kernels::add(incoming, &mut before[range(*x)]),
+            Op::Scale(x, factor) => {
+                let fresh = claim(before, *x);
+                kernels::scale(*factor, incoming, &mut before[range(*x)], fresh);
+            }
+            Op::Shift(x, _) => {
+                let fresh = claim(before, *x);
+                add_or_copy(incoming, &mut before[range(*x)], fresh);
+            }
             Op::Add(x, y) => {
                 if wanted(*x) {
-                    kernels::add(incoming, &mut before[range(*x)]);
+                    let fresh = claim(before, *x);
+                    add_or_copy(incoming, &mut before[range(*x)], fresh);
                 }
                 if wanted(*y) {
-                    for_broadcast(rows, items, program, *y, lanes, |at, to, len| {
-                        kernels::add(&incoming[at..at + len], &mut before[offsets[*y]..][to..to + len]);
-                    });
+                    let fresh = claim(before, *y);
+                    add_broadcast(node, program, *y, lanes, incoming, &mut before[range(*y)], fresh);
                 }
             }
             Op::Multiply(x, y) => {
                 // The adjoint of x takes y and, through the tangent, ẏ with δ; and the other way round.
-                let mut terms: [(&[f32], Value); 2] = [(incoming, *x), (&[], *x)];
-                if pass == Pass::Gamma && node.on_x {
-                    terms[1].0 = delta_here;
-                }
+                let terms = |of: Value| {
+                    let second = tangent_of(of).map(|tangent| (delta_here, tangent));
+                    std::iter::once((incoming, value_of(of))).chain(second)
+                };
                 if wanted(*x) {
-                    for (adjoint, factor) in [(incoming, Some(value_of(*y))), (terms[1].0, tangent_of(*y))] {
-                        if let Some(factor) = factor.filter(|_| !adjoint.is_empty()) {
-                            let out = &mut before[range(*x)];
-                            for_broadcast(rows, items, program, *y, lanes, |at, from, len| {
-                                let factor = &factor[from..from + len];
-                                kernels::add_product(&adjoint[at..at + len], factor, &mut out[at..at + len]);
-                            });
-                        }
+                    let mut fresh = claim(before, *x);
+                    let out = &mut before[range(*x)];
+                    for (adjoint, factor) in terms(*y) {
+                        multiply_rule(program, node, lanes, *y, adjoint, factor, out, fresh);
+                        fresh = false;
                     }
                 }
                 if wanted(*y) {
-                    for (adjoint, factor) in [(incoming, Some(value_of(*x))), (terms[1].0, tangent_of(*x))] {
-                        if let Some(factor) = factor.filter(|_| !adjoint.is_empty()) {
-                            let out = &mut before[range(*y)];
-                            for_broadcast(rows, items, program, *y, lanes, |at, to, len| {
-                                let factor = &factor[at..at + len];
-                                kernels::add_product(&adjoint[at..at + len], factor, &mut out[to..to + len]);
-                            });
-                        }
+                    let mut fresh = claim(before, *y);
+                    let out = &mut before[range(*y)];
+                    if size(*y) < len && fresh {
+                        out.fill(0.0);
+                        fresh = false;
+                    }
+                    for (adjoint, factor) in terms(*x) {
+                        for_broadcast(rows, items, program, *y, lanes, |at, to, len| {
+                            let (adjoint, factor) = (&adjoint[at..at + len], &factor[at..at + len]);
+                            kernels::product(adjoint, factor, &mut out[to..to + len], fresh);
+                        });
+                        fresh = false;
                     }
                 }
             }
             Op::Cross(x, y) => {
                 // z = x × y: the adjoint of x is y × ẑ, that of y is ẑ × x.
                 if wanted(*x) {
-                    cross(value_of(*y), incoming, &mut before[range(*x)]);
+                    let fresh = claim(before, *x);
+                    cross(value_of(*y), incoming, &mut before[range(*x)], fresh);
                     if let Some(tangent) = tangent_of(*y) {
-                        cross(tangent, delta_here, &mut before[range(*x)]);
+                        cross(tangent, delta_here, &mut before[range(*x)], false);
                     }
                 }
                 if wanted(*y) {
-                    cross(incoming, value_of(*x), &mut before[range(*y)]);
+                    let fresh = claim(before, *y);
+                    cross(incoming, value_of(*x), &mut before[range(*y)], fresh);
                     if let Some(tangent) = tangent_of(*x) {
-                        cross(delta_here, tangent, &mut before[range(*y)]);
+                        cross(delta_here, tangent, &mut before[range(*y)], false);
                     }
                 }
             }
             Op::Gather { x, index } => {
+                let fresh = claim(before, *x);
                 let (from_items, out) = (program.items(*x), &mut before[range(*x)]);
+                if fresh {
+                    out.fill(0.0);
+                }
                 for row in 0..rows {
                     for (e, &i) in index.iter().enumerate() {
                         let incoming = &incoming[(row * items + e) * lanes..][..lanes];
@@ -537,24 +573,27 @@ impl Workspace {
                 }
             }
             Op::ScatterSum { x, index } => {
+                let fresh = claim(before, *x);
                 let (to_items, out) = (program.items(*x), &mut before[range(*x)]);
                 for row in 0..rows {
                     for (e, &i) in index.iter().enumerate() {
                         let incoming = &incoming[(row * items + i) * lanes..][..lanes];
-                        kernels::add(incoming, &mut out[(row * to_items + e) * lanes..][..lanes]);
+                        add_or_copy(incoming, &mut out[(row * to_items + e) * lanes..][..lanes], fresh);
                     }
                 }
             }
             Op::SumRows(x) => {
+                let fresh = claim(before, *x);
                 for out in before[range(*x)].chunks_exact_mut(columns) {
-                    kernels::add(incoming, out);
+                    add_or_copy(incoming, out, fresh);
                 }
             }
             Op::Concat(values) => {
                 let mut at = 0;
                 for &operand in values {
                     if wanted(operand) {
-                        kernels::add(&incoming[at..at + size(operand)], &mut before[range(operand)]);
+                        let fresh = claim(before, operand);
+                        add_or_copy(&incoming[at..at + size(operand)], &mut before[range(operand)], fresh);
                     }
                     at += size(operand);
                 }
@@ -591,15 +630,8 @@ impl Workspace {
                     kernels::transpose(weight.columns, columns, x, scratch, weight.columns);
                     let a = Matrix { data: adjoint, stride: columns };
                     let b = Matrix { data: scratch, stride: weight.columns };
-                    kernels::multiply_add(
-                        weight.rows,
-                        weight.columns,
-                        columns,
-                        a,
-                        b,
-                        gradient,
-                        weight.columns,
-                    );
+                    let shape = Shape { m: weight.rows, n: weight.columns, k: columns };
+                    kernels::multiply(shape, a, b, Start::Kept, gradient, weight.columns);
                 };
                 add(adjoint, &self.value[range.clone()], &mut self.scratch);
                 if with_tangent && program.nodes()[*x].on_x {
@@ -621,18 +653,33 @@ enum Pass {
     Gamma,
 }
 
-/// Values of operations that are linear in each operand; `out` starts at zero.
-#[allow(clippy::too_many_arguments, reason = "shapes and operands of any operation")]
+/// What the product of a linear layer is added to; a `plus` of one item is first copied to every item.
+fn start_of<'a>(plus: Option<(&'a [f32], usize)>, items: usize, lanes: usize, out: &mut [f32]) -> Start<'a> {
+    match plus {
+        None => Start::Zero,
+        Some((data, plus_items)) if plus_items == items => {
+            Start::From(Matrix { data, stride: items * lanes })
+        }
+        Some((data, _)) => {
+            for (out, plus) in out.chunks_exact_mut(items * lanes).zip(data.chunks_exact(lanes)) {
+                out.chunks_exact_mut(lanes).for_each(|out| out.copy_from_slice(plus));
+            }
+            Start::Kept
+        }
+    }
+}
+
+/// Values of operations that are linear in each operand.
 fn linear_rule<'a>(
     op: &Op,
-    rows: usize,
-    items: usize,
+    node: &Node,
     lanes: usize,
     program: &Program,
     of: &dyn Fn(Value) -> &'a [f32],
     factor_of: &dyn Fn(Value) -> &'a [f32],
     out: &mut [f32],
 ) {
+    let (rows, items) = (node.rows, node.items);
     let columns = items * lanes;
     match op {
         Op::Add(x, y) => {
@@ -642,8 +689,8 @@ fn linear_rule<'a>(
                 kernels::add(&y_numbers[from..from + len], &mut out[at..at + len]);
             });
         }
-        Op::Multiply(x, y) => multiply_rule(program, rows, items, lanes, *y, of(*x), factor_of(*y), out),
-        Op::Scale(x, factor) => kernels::add_scaled(*factor, of(*x), out),
+        Op::Multiply(x, y) => multiply_rule(program, node, lanes, *y, of(*x), factor_of(*y), out, true),
+        Op::Scale(x, factor) => kernels::scale(*factor, of(*x), out, true),
         Op::Gather { x, index } => {
             let (x_numbers, from_items) = (of(*x), program.items(*x));
             for row in 0..rows {
@@ -655,6 +702,7 @@ fn linear_rule<'a>(
         }
         Op::ScatterSum { x, index } => {
             let (x_numbers, from_items) = (of(*x), program.items(*x));
+            out.fill(0.0);
             for row in 0..rows {
                 for (e, &i) in index.iter().enumerate() {
                     let x = &x_numbers[(row * from_items + e) * lanes..][..lanes];
@@ -662,7 +710,11 @@ fn linear_rule<'a>(
                 }
             }
         }
-        Op::SumRows(x) => of(*x).chunks_exact(columns).for_each(|row| kernels::add(row, out)),
+        Op::SumRows(x) => {
+            for (row, numbers) in of(*x).chunks_exact(columns).enumerate() {
+                add_or_copy(numbers, out, row == 0);
+            }
+        }
         Op::Concat(values) => {
             let mut at = 0;
             for &value in values {
@@ -671,26 +723,54 @@ fn linear_rule<'a>(
                 at += numbers.len();
             }
         }
-        Op::Cross(x, y) => cross(of(*x), factor_of(*y), out),
+        Op::Cross(x, y) => cross(of(*x), factor_of(*y), out, true),
         _ => unreachable!("operations with their own rule"),
     }
 }
 
-/// out += x y, with y broadcast.
+/// out = x y where `fresh`, else out += x y; y is broadcast.
 #[allow(clippy::too_many_arguments, reason = "shapes and operands")]
 fn multiply_rule(
     program: &Program,
-    rows: usize,
-    items: usize,
+    node: &Node,
     lanes: usize,
     y: Value,
     x_numbers: &[f32],
     y_numbers: &[f32],
     out: &mut [f32],
+    fresh: bool,
 ) {
-    for_broadcast(rows, items, program, y, lanes, |at, from, len| {
-        kernels::add_product(&x_numbers[at..at + len], &y_numbers[from..from + len], &mut out[at..at + len]);
+    for_broadcast(node.rows, node.items, program, y, lanes, |at, from, len| {
+        let (x, y) = (&x_numbers[at..at + len], &y_numbers[from..from + len]);
+        kernels::product(x, y, &mut out[at..at + len], fresh);
     });
+}
+
+/// The adjoint of a broadcast operand: sums over what it served.
+fn add_broadcast(
+    node: &Node,
+    program: &Program,
+    y: Value,
+    lanes: usize,
+    incoming: &[f32],
+    out: &mut [f32],
+    fresh: bool,
+) {
+    if fresh && out.len() < incoming.len() {
+        out.fill(0.0);
+    }
+    let fresh = fresh && out.len() == incoming.len();
+    for_broadcast(node.rows, node.items, program, y, lanes, |at, to, len| {
+        add_or_copy(&incoming[at..at + len], &mut out[to..to + len], fresh);
+    });
+}
+
+fn add_or_copy(input: &[f32], out: &mut [f32], fresh: bool) {
+    if fresh {
+        out.copy_from_slice(input);
+    } else {
+        kernels::add(input, out);
+    }
 }
 
 /// Calls `f(offset in the full shape, offset in y, length)` for stretches where both are contiguous.
@@ -716,13 +796,13 @@ fn for_broadcast(
     }
 }
 
-/// out += x × y.
-fn cross(x: &[f32], y: &[f32], out: &mut [f32]) {
+/// out = x × y where `fresh`, else out += x × y.
+fn cross(x: &[f32], y: &[f32], out: &mut [f32], fresh: bool) {
     let n = x.len() / 3;
     for axis in 0..3 {
         let (j, k) = ((axis + 1) % 3, (axis + 2) % 3);
         let out = &mut out[axis * n..][..n];
-        kernels::add_product(&x[j * n..][..n], &y[k * n..][..n], out);
+        kernels::product(&x[j * n..][..n], &y[k * n..][..n], out, fresh);
         kernels::subtract_product(&x[k * n..][..n], &y[j * n..][..n], out);
     }
 }

@@ -83,9 +83,10 @@ macro_rules! vectorised {
 #[allow(clippy::excessive_precision, reason = "the published coefficients, digit by digit")]
 fn exp(x: f32) -> f32 {
     let x = x.clamp(-87.0, 88.0);
-    // Adding and subtracting 1.5 · 2²³ rounds to the nearest integer.
+    // Adding 1.5 · 2²³ rounds to the nearest integer k, and leaves k in the low bits.
     const ROUND: f32 = 12_582_912.0;
-    let k = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let k = shifted - ROUND;
     let r = x - k * 0.693_359_375 - k * -2.121_944_4e-4;
     let mut p = 1.987_569_15e-4;
     p = p * r + 1.398_199_95e-3;
@@ -93,7 +94,7 @@ fn exp(x: f32) -> f32 {
     p = p * r + 4.166_579_6e-2;
     p = p * r + 1.666_666_55e-1;
     p = p * r + 5.000_000_1e-1;
-    let power = f32::from_bits(((k as i32 + 127) as u32) << 23);
+    let power = f32::from_bits((shifted.to_bits() << 23).wrapping_add(127 << 23));
     (p * r * r + r + 1.0) * power
 }
 
@@ -217,25 +218,48 @@ vectorised! {
 }
 
 vectorised! {
-    /// out += f'(x) in.
-    pub fn unary_first(function: Unary, x: &[f32], aux: &[f32], input: &[f32], out: &mut [f32]) {
+    /// out = f'(x) in where `fresh`, else out += f'(x) in.
+    pub fn unary_first(function: Unary, x: &[f32], aux: &[f32], input: &[f32], out: &mut [f32], fresh: bool) {
         for_each_function!(function, |f| {
-            for (((&x, &aux), &input), out) in x.iter().zip(aux).zip(input).zip(out) {
-                *out += f.first(x, aux) * input;
+            let all = x.iter().zip(aux).zip(input).zip(out);
+            if fresh {
+                all.for_each(|(((&x, &aux), &input), out)| *out = f.first(x, aux) * input);
+            } else {
+                all.for_each(|(((&x, &aux), &input), out)| *out += f.first(x, aux) * input);
             }
         });
     }
 }
 
+/// Numbers of an elementwise function that its second-order rule reads.
+#[derive(Debug, Clone, Copy)]
+pub struct SecondOrder<'a> {
+    /// x
+    pub x: &'a [f32],
+    /// What [`unary_value`] kept.
+    pub aux: &'a [f32],
+    /// γ, the adjoint of f(x).
+    pub gamma: &'a [f32],
+    /// ẋ
+    pub tangent: &'a [f32],
+    /// δ, the adjoint of the tangent of f(x).
+    pub delta: &'a [f32],
+}
+
 vectorised! {
-    /// out += f'(x) γ + f''(x) ẋ δ.
-    pub fn unary_second(
-        function: Unary, x: &[f32], aux: &[f32], gamma: &[f32], tangent: &[f32], delta: &[f32], out: &mut [f32],
-    ) {
+    /// out = f'(x) γ + f''(x) ẋ δ where `fresh`, else added.
+    pub fn unary_second(function: Unary, of: SecondOrder, out: &mut [f32], fresh: bool) {
         for_each_function!(function, |f| {
-            let rest = gamma.iter().zip(tangent).zip(delta).zip(out);
-            for ((&x, &aux), (((&gamma, &tangent), &delta), out)) in x.iter().zip(aux).zip(rest) {
-                *out += f.first(x, aux) * gamma + f.second(x, aux) * tangent * delta;
+            let rest = of.gamma.iter().zip(of.tangent).zip(of.delta).zip(out);
+            let all = of.x.iter().zip(of.aux).zip(rest);
+            if fresh {
+                all.for_each(|((&x, &aux), (((&gamma, &tangent), &delta), out))| {
+                    *out = f.first(x, aux) * gamma + f.second(x, aux) * tangent * delta;
+                });
+            } else {
+                all.for_each(|((&x, &aux), (((&gamma, &tangent), &delta), out))| {
+                    *out += f.first(x, aux) * gamma + f.second(x, aux) * tangent * delta;
+                });
             }
         });
     }
@@ -251,25 +275,29 @@ vectorised! {
 }
 
 vectorised! {
-    /// out += c in.
-    pub fn add_scaled(factor: f32, input: &[f32], out: &mut [f32]) {
-        for (out, &input) in out.iter_mut().zip(input) {
-            *out += factor * input;
+    /// out = c in where `fresh`, else out += c in.
+    pub fn scale(factor: f32, input: &[f32], out: &mut [f32], fresh: bool) {
+        if fresh {
+            out.iter_mut().zip(input).for_each(|(out, &input)| *out = factor * input);
+        } else {
+            out.iter_mut().zip(input).for_each(|(out, &input)| *out += factor * input);
         }
     }
 }
 
 vectorised! {
-    /// out += x y.
-    pub fn add_product(x: &[f32], y: &[f32], out: &mut [f32]) {
-        for ((out, &x), &y) in out.iter_mut().zip(x).zip(y) {
-            *out += x * y;
+    /// out = x y where `fresh`, else out += x y.
+    pub fn product(x: &[f32], y: &[f32], out: &mut [f32], fresh: bool) {
+        if fresh {
+            out.iter_mut().zip(x).zip(y).for_each(|((out, &x), &y)| *out = x * y);
+        } else {
+            out.iter_mut().zip(x).zip(y).for_each(|((out, &x), &y)| *out += x * y);
         }
     }
 }
 
 vectorised! {
-    /// out = x − y z, used for cross products.
+    /// out −= x y, for cross products.
     pub fn subtract_product(x: &[f32], y: &[f32], out: &mut [f32]) {
         for ((out, &x), &y) in out.iter_mut().zip(x).zip(y) {
             *out -= x * y;
@@ -286,41 +314,68 @@ pub struct Matrix<'a> {
     pub stride: usize,
 }
 
-/// C += A B for A: m × k, B: k × n, C: m × n, all row-major.
+/// What a product is added to.
+#[derive(Clone, Copy)]
+pub enum Start<'a> {
+    /// Nothing: C = A B.
+    Zero,
+    /// What C holds: C += A B.
+    Kept,
+    /// Another matrix: C = D + A B.
+    From(Matrix<'a>),
+}
+
+/// The shape of a product of m × k by k × n.
+#[derive(Clone, Copy)]
+pub struct Shape {
+    /// Rows of A and C.
+    pub m: usize,
+    /// Columns of B and C.
+    pub n: usize,
+    /// Columns of A, rows of B.
+    pub k: usize,
+}
+
+/// C = start + A B, all row-major.
 ///
-/// n should be a multiple of 16: lanes are. Blocks of 8 rows of C by 32 columns stay in registers while
-/// k runs; A is broadcast, B is read along rows. The operands of one chunk lie in the L1 and L2 caches,
-/// so nothing is packed.
-pub fn multiply_add(m: usize, n: usize, k: usize, a: Matrix, b: Matrix, c: &mut [f32], c_stride: usize) {
-    if m == 0 || n == 0 || k == 0 {
+/// Blocks of C of up to 24 vectors stay in registers while k runs; A is broadcast, B is read along rows.
+/// The operands of one chunk lie in the L1 and L2 caches, so nothing is packed.
+pub fn multiply(shape: Shape, a: Matrix, b: Matrix, start: Start, c: &mut [f32], c_stride: usize) {
+    let Shape { m, n, k } = shape;
+    if m == 0 || n == 0 {
         return;
     }
-    assert!(a.data.len() >= (m - 1) * a.stride + k, "A is too small");
-    assert!(b.data.len() >= (k - 1) * b.stride + n, "B is too small");
-    assert!(c.len() >= (m - 1) * c_stride + n, "C is too small");
+    let holds = |matrix: Matrix, rows: usize, columns: usize| {
+        rows == 0 || matrix.data.len() >= (rows - 1) * matrix.stride + columns
+    };
+    assert!(holds(a, m, k), "A is too small");
+    assert!(holds(b, k, n), "B is too small");
+    assert!(holds(Matrix { data: c, stride: c_stride }, m, n), "C is too small");
+    if let Start::From(d) = start {
+        assert!(holds(d, m, n), "D is too small");
+    }
     #[cfg(target_arch = "x86_64")]
     match simd() {
+        _ if k == 0 => {}
         // SAFETY: `simd` has found the features; the asserts bound every access.
-        Simd::Avx512 => return unsafe { x86::multiply_add_avx512(m, n, k, a, b, c, c_stride) },
+        Simd::Avx512 => return unsafe { x86::multiply_avx512(shape, a, b, start, c, c_stride) },
         // SAFETY: as above.
-        Simd::Avx2 => return unsafe { x86::multiply_add_avx2(m, n, k, a, b, c, c_stride) },
+        Simd::Avx2 => return unsafe { x86::multiply_avx2(shape, a, b, start, c, c_stride) },
         Simd::Baseline => {}
     }
-    multiply_add_portable(m, n, k, a, b, c, c_stride);
+    multiply_portable(shape, a, b, start, c, c_stride);
 }
 
 /// The same without vector intrinsics; also the reference of the others.
-pub fn multiply_add_portable(
-    m: usize,
-    n: usize,
-    k: usize,
-    a: Matrix,
-    b: Matrix,
-    c: &mut [f32],
-    c_stride: usize,
-) {
+pub fn multiply_portable(shape: Shape, a: Matrix, b: Matrix, start: Start, c: &mut [f32], c_stride: usize) {
+    let Shape { m, n, k } = shape;
     for row in 0..m {
         let out = &mut c[row * c_stride..][..n];
+        match start {
+            Start::Zero => out.fill(0.0),
+            Start::Kept => {}
+            Start::From(d) => out.copy_from_slice(&d.data[row * d.stride..][..n]),
+        }
         for inner in 0..k {
             let factor = a.data[row * a.stride + inner];
             for (out, &value) in out.iter_mut().zip(&b.data[inner * b.stride..][..n]) {
@@ -332,25 +387,43 @@ pub fn multiply_add_portable(
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::Matrix;
+    use super::{Matrix, Shape, Start};
     use std::arch::x86_64::*;
 
-    /// A block of `M` rows by `V` vectors of 16 columns.
-    #[inline(always)]
-    #[allow(clippy::too_many_arguments, reason = "addresses and strides of three matrices")]
-    unsafe fn block512<const M: usize, const V: usize>(
+    /// Addresses and strides of a block; a null start is zero.
+    #[derive(Clone, Copy)]
+    struct Block {
         k: usize,
         a: *const f32,
         a_stride: usize,
         b: *const f32,
         b_stride: usize,
+        start: *const f32,
+        start_stride: usize,
         c: *mut f32,
         c_stride: usize,
-        mask: __mmask16,
-    ) {
+    }
+
+    /// A block of `M` rows by `V` vectors of 16 columns, the last of them masked.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+    unsafe fn block512<const M: usize, const V: usize>(block: Block, mask: __mmask16) {
+        let Block { k, a, a_stride, b, b_stride, start, start_stride, c, c_stride } = block;
         // SAFETY: the caller has checked the extents; the mask covers the last vector of a row.
         unsafe {
             let mut sums = [[_mm512_setzero_ps(); V]; M];
+            if !start.is_null() {
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    for (v, sum) in sums.iter_mut().enumerate() {
+                        let address = start.add(row * start_stride + 16 * v);
+                        *sum = if v + 1 == V {
+                            _mm512_maskz_loadu_ps(mask, address)
+                        } else {
+                            _mm512_loadu_ps(address)
+                        };
+                    }
+                }
+            }
             for inner in 0..k {
                 let mut columns = [_mm512_setzero_ps(); V];
                 for (v, column) in columns.iter_mut().enumerate() {
@@ -372,79 +445,94 @@ mod x86 {
                 for (v, &sum) in sums.iter().enumerate() {
                     let address = c.add(row * c_stride + 16 * v);
                     if v + 1 == V {
-                        let old = _mm512_maskz_loadu_ps(mask, address);
-                        _mm512_mask_storeu_ps(address, mask, _mm512_add_ps(old, sum));
+                        _mm512_mask_storeu_ps(address, mask, sum);
                     } else {
-                        _mm512_storeu_ps(address, _mm512_add_ps(_mm512_loadu_ps(address), sum));
+                        _mm512_storeu_ps(address, sum);
                     }
                 }
             }
         }
     }
 
+    /// Blocks of `V` vectors and at most `tallest` rows, as even in height as possible.
+    #[inline(always)]
+    fn heights(m: usize, tallest: usize) -> impl Iterator<Item = (usize, usize)> {
+        let n_blocks = m.div_ceil(tallest);
+        (0..n_blocks).map(move |block| {
+            let row = block * m / n_blocks;
+            (row, (block + 1) * m / n_blocks - row)
+        })
+    }
+
     #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-    pub(super) unsafe fn multiply_add_avx512(
-        m: usize,
-        n: usize,
-        k: usize,
+    pub(super) unsafe fn multiply_avx512(
+        shape: Shape,
         a: Matrix,
         b: Matrix,
+        start: Start,
         c: &mut [f32],
         c_stride: usize,
     ) {
-        let (pa, pb, pc) = (a.data.as_ptr(), b.data.as_ptr(), c.as_mut_ptr());
-        let mut row = 0;
-        while row < m {
-            let height = match m - row {
-                8.. => 8,
-                4.. => 4,
-                2.. => 2,
-                _ => 1,
-            };
-            let mut column = 0;
-            while column < n {
-                let width = (n - column).min(32);
-                let tail = if width % 16 == 0 { !0 } else { (1_u16 << (width % 16)) - 1 };
+        let Shape { m, n, k } = shape;
+        let pc = c.as_mut_ptr();
+        let (start, start_stride) = match start {
+            Start::Zero => (std::ptr::null(), 0),
+            Start::Kept => (pc.cast_const(), c_stride),
+            Start::From(d) => (d.data.as_ptr(), d.stride),
+        };
+        let mut column = 0;
+        while column < n {
+            let width = (n - column).min(64);
+            let tail = if width.is_multiple_of(16) { !0 } else { (1_u16 << (width % 16)) - 1 };
+            let vectors = width.div_ceil(16);
+            for (row, height) in heights(m, [14, 12, 8, 6][vectors - 1]) {
                 // SAFETY: row + height ≤ m and column + width ≤ n.
                 unsafe {
-                    let (pa, pb) = (pa.add(row * a.stride), pb.add(column));
-                    let pc = pc.add(row * c_stride + column);
+                    let block = Block {
+                        k,
+                        a: a.data.as_ptr().add(row * a.stride),
+                        a_stride: a.stride,
+                        b: b.data.as_ptr().add(column),
+                        b_stride: b.stride,
+                        start: if start.is_null() { start } else { start.add(row * start_stride + column) },
+                        start_stride,
+                        c: pc.add(row * c_stride + column),
+                        c_stride,
+                    };
                     macro_rules! run {
-                        ($M:literal, $V:literal) => {
-                            block512::<$M, $V>(k, pa, a.stride, pb, b.stride, pc, c_stride, tail)
+                        ($($V:literal: $($M:literal)*;)*) => {
+                            match (vectors, height) {
+                                $($(($V, $M) => block512::<$M, $V>(block, tail),)*)*
+                                _ => unreachable!("heights are bounded"),
+                            }
                         };
                     }
-                    match (height, width > 16) {
-                        (8, true) => run!(8, 2),
-                        (4, true) => run!(4, 2),
-                        (2, true) => run!(2, 2),
-                        (_, true) => run!(1, 2),
-                        (8, false) => run!(8, 1),
-                        (4, false) => run!(4, 1),
-                        (2, false) => run!(2, 1),
-                        (_, false) => run!(1, 1),
+                    run! {
+                        1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14;
+                        2: 1 2 3 4 5 6 7 8 9 10 11 12;
+                        3: 1 2 3 4 5 6 7 8;
+                        4: 1 2 3 4 5 6;
                     }
                 }
-                column += width;
             }
-            row += height;
+            column += width;
         }
     }
 
     /// A block of `M` rows by 16 columns in two vectors of 8.
-    #[inline(always)]
-    unsafe fn block256<const M: usize>(
-        k: usize,
-        a: *const f32,
-        a_stride: usize,
-        b: *const f32,
-        b_stride: usize,
-        c: *mut f32,
-        c_stride: usize,
-    ) {
+    #[inline]
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn block256<const M: usize>(block: Block) {
+        let Block { k, a, a_stride, b, b_stride, start, start_stride, c, c_stride } = block;
         // SAFETY: the caller has checked the extents.
         unsafe {
             let mut sums = [[_mm256_setzero_ps(); 2]; M];
+            if !start.is_null() {
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let address = start.add(row * start_stride);
+                    *sums = [_mm256_loadu_ps(address), _mm256_loadu_ps(address.add(8))];
+                }
+            }
             for inner in 0..k {
                 let address = b.add(inner * b_stride);
                 let columns = [_mm256_loadu_ps(address), _mm256_loadu_ps(address.add(8))];
@@ -456,51 +544,111 @@ mod x86 {
             }
             for (row, sums) in sums.iter().enumerate() {
                 for (v, &sum) in sums.iter().enumerate() {
-                    let address = c.add(row * c_stride + 8 * v);
-                    _mm256_storeu_ps(address, _mm256_add_ps(_mm256_loadu_ps(address), sum));
+                    _mm256_storeu_ps(c.add(row * c_stride + 8 * v), sum);
                 }
             }
         }
     }
 
     #[target_feature(enable = "avx2,fma")]
-    pub(super) unsafe fn multiply_add_avx2(
-        m: usize,
-        n: usize,
-        k: usize,
+    pub(super) unsafe fn multiply_avx2(
+        shape: Shape,
         a: Matrix,
         b: Matrix,
+        start: Start,
         c: &mut [f32],
         c_stride: usize,
     ) {
+        let Shape { m, n, k } = shape;
         let whole = n - n % 16;
-        let mut row = 0;
-        while row < m {
-            let height = match m - row {
-                6.. => 6,
-                4.. => 4,
-                2.. => 2,
-                _ => 1,
-            };
+        let pc = c.as_mut_ptr();
+        let (first, start_stride) = match start {
+            Start::Zero => (std::ptr::null(), 0),
+            Start::Kept => (pc.cast_const(), c_stride),
+            Start::From(d) => (d.data.as_ptr(), d.stride),
+        };
+        for (row, height) in heights(m, 6) {
             for column in (0..whole).step_by(16) {
                 // SAFETY: row + height ≤ m and column + 16 ≤ n.
                 unsafe {
-                    let pa = a.data.as_ptr().add(row * a.stride);
-                    let pb = b.data.as_ptr().add(column);
-                    let pc = c.as_mut_ptr().add(row * c_stride + column);
+                    let block = Block {
+                        k,
+                        a: a.data.as_ptr().add(row * a.stride),
+                        a_stride: a.stride,
+                        b: b.data.as_ptr().add(column),
+                        b_stride: b.stride,
+                        start: if first.is_null() { first } else { first.add(row * start_stride + column) },
+                        start_stride,
+                        c: pc.add(row * c_stride + column),
+                        c_stride,
+                    };
                     match height {
-                        6 => block256::<6>(k, pa, a.stride, pb, b.stride, pc, c_stride),
-                        4 => block256::<4>(k, pa, a.stride, pb, b.stride, pc, c_stride),
-                        2 => block256::<2>(k, pa, a.stride, pb, b.stride, pc, c_stride),
-                        _ => block256::<1>(k, pa, a.stride, pb, b.stride, pc, c_stride),
+                        6 => block256::<6>(block),
+                        5 => block256::<5>(block),
+                        4 => block256::<4>(block),
+                        3 => block256::<3>(block),
+                        2 => block256::<2>(block),
+                        _ => block256::<1>(block),
                     }
                 }
             }
-            row += height;
         }
         if whole < n {
-            let b = Matrix { data: &b.data[whole..], stride: b.stride };
-            super::multiply_add_portable(m, n - whole, k, a, b, &mut c[whole..], c_stride);
+            let b = Matrix { data: if k == 0 { &[] } else { &b.data[whole..] }, stride: b.stride };
+            let start = match start {
+                Start::From(d) => Start::From(Matrix { data: &d.data[whole..], stride: d.stride }),
+                start => start,
+            };
+            super::multiply_portable(Shape { m, n: n - whole, k }, a, b, start, &mut c[whole..], c_stride);
+        }
+    }
+
+    /// Transposes blocks of 16 × 16 in registers; m and n are multiples of 16.
+    #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+    pub(super) unsafe fn transpose512(m: usize, n: usize, input: &[f32], out: &mut [f32], stride: usize) {
+        for i in (0..m).step_by(16) {
+            for j in (0..n).step_by(16) {
+                // SAFETY: the caller has checked that both matrices hold 16 more rows and columns.
+                unsafe {
+                    let from = input.as_ptr().add(i * n + j);
+                    let to = out.as_mut_ptr().add(j * stride + i);
+                    let mut rows = [_mm512_setzero_ps(); 16];
+                    for (k, row) in rows.iter_mut().enumerate() {
+                        *row = _mm512_loadu_ps(from.add(k * n));
+                    }
+                    // Pairs, then quadruples within 128-bit lanes; then the lanes themselves.
+                    let mut pairs = rows;
+                    for k in (0..16).step_by(2) {
+                        pairs[k] = _mm512_unpacklo_ps(rows[k], rows[k + 1]);
+                        pairs[k + 1] = _mm512_unpackhi_ps(rows[k], rows[k + 1]);
+                    }
+                    let mut quads = rows;
+                    for k in (0..16).step_by(4) {
+                        let [a, b, c, d] = [0, 1, 2, 3].map(|l| _mm512_castps_pd(pairs[k + l]));
+                        quads[k] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));
+                        quads[k + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
+                        quads[k + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d));
+                        quads[k + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
+                    }
+                    // quads[4 g + l] holds columns l, 4 + l, 8 + l, 12 + l of rows 4 g to 4 g + 3.
+                    for l in 0..4 {
+                        let [a, b, c, d] = [0, 4, 8, 12].map(|g| quads[g + l]);
+                        let even_low = _mm512_shuffle_f32x4::<0b10_00_10_00>(a, b);
+                        let odd_low = _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b);
+                        let even_high = _mm512_shuffle_f32x4::<0b10_00_10_00>(c, d);
+                        let odd_high = _mm512_shuffle_f32x4::<0b11_01_11_01>(c, d);
+                        let columns = [
+                            _mm512_shuffle_f32x4::<0b10_00_10_00>(even_low, even_high),
+                            _mm512_shuffle_f32x4::<0b10_00_10_00>(odd_low, odd_high),
+                            _mm512_shuffle_f32x4::<0b11_01_11_01>(even_low, even_high),
+                            _mm512_shuffle_f32x4::<0b11_01_11_01>(odd_low, odd_high),
+                        ];
+                        for (q, &column) in columns.iter().enumerate() {
+                            _mm512_storeu_ps(to.add((4 * q + l) * stride), column);
+                        }
+                    }
+                }
+            }
         }
     }
 }
@@ -508,7 +656,16 @@ mod x86 {
 /// out[j][i] = in[i][j] for an m × n matrix of contiguous rows; rows of `out` are `stride` apart.
 pub fn transpose(m: usize, n: usize, input: &[f32], out: &mut [f32], stride: usize) {
     const BLOCK: usize = 16;
-    for i0 in (0..m).step_by(BLOCK) {
+    assert!(input.len() >= m * n && (n == 0 || out.len() >= (n - 1) * stride + m), "matrices are too small");
+    #[cfg_attr(not(target_arch = "x86_64"), allow(unused_mut, reason = "only x86 has a fast path"))]
+    let mut done = 0;
+    #[cfg(target_arch = "x86_64")]
+    if simd() == Simd::Avx512 && n.is_multiple_of(BLOCK) {
+        done = m - m % BLOCK;
+        // SAFETY: `simd` has found the features; the assert bounds every access.
+        unsafe { x86::transpose512(done, n, input, out, stride) };
+    }
+    for i0 in (done..m).step_by(BLOCK) {
         for j0 in (0..n).step_by(BLOCK) {
             for i in i0..(i0 + BLOCK).min(m) {
                 for j in j0..(j0 + BLOCK).min(n) {
@@ -537,16 +694,29 @@ mod tests {
     #[test]
     fn products_of_all_shapes_agree_with_the_portable_loop() {
         let mut rng = Streams::new(3).stream(Purpose::Walker, 0);
-        for (m, n, k) in [(1, 16, 1), (7, 32, 5), (13, 48, 31), (128, 64, 19), (3, 19, 64), (9, 1, 2)] {
+        for (m, n, k) in [
+            (1, 16, 1),
+            (7, 32, 5),
+            (13, 48, 31),
+            (128, 64, 19),
+            (3, 19, 64),
+            (9, 1, 2),
+            (6, 150, 4),
+            (5, 33, 0),
+        ] {
             let mut random =
                 |len: usize| -> Vec<f32> { (0..len).map(|_| rng.random::<f32>() - 0.5).collect() };
-            let (a, b, mut c) = (random(m * (k + 3)), random(k * (n + 5)), random(m * (n + 1)));
-            let mut expected = c.clone();
+            let (a, b, d) = (random(m * (k + 3)), random(k * (n + 5)), random(m * (n + 2)));
             let (a, b) = (Matrix { data: &a, stride: k + 3 }, Matrix { data: &b, stride: n + 5 });
-            multiply_add(m, n, k, a, b, &mut c, n + 1);
-            multiply_add_portable(m, n, k, a, b, &mut expected, n + 1);
-            for (c, expected) in c.iter().zip(&expected) {
-                assert!((c - expected).abs() < 1e-5, "{m} {n} {k}");
+            for start in [Start::Zero, Start::Kept, Start::From(Matrix { data: &d, stride: n + 2 })] {
+                let mut c = random(m * (n + 1));
+                let mut expected = c.clone();
+                let shape = Shape { m, n, k };
+                multiply(shape, a, b, start, &mut c, n + 1);
+                multiply_portable(shape, a, b, start, &mut expected, n + 1);
+                for (c, expected) in c.iter().zip(&expected) {
+                    assert!((c - expected).abs() < 1e-5, "{m} {n} {k}");
+                }
             }
         }
     }
@@ -589,9 +759,11 @@ mod tests {
 
     #[test]
     fn transposition_moves_every_element() {
-        let input: Vec<f32> = (0..19 * 23).map(|i| i as f32).collect();
-        let mut out = vec![0.0; 23 * 20];
-        transpose(19, 23, &input, &mut out, 20);
-        assert!((0..19).all(|i| (0..23).all(|j| out[j * 20 + i] == input[i * 23 + j])));
+        for (m, n) in [(19, 23), (16, 16), (35, 48), (5, 64)] {
+            let input: Vec<f32> = (0..m * n).map(|i| i as f32).collect();
+            let mut out = vec![0.0; n * (m + 1)];
+            transpose(m, n, &input, &mut out, m + 1);
+            assert!((0..m).all(|i| (0..n).all(|j| out[j * (m + 1) + i] == input[i * n + j])));
+        }
     }
 }

@@ -53,7 +53,7 @@ pub trait CollectiveVariable: Send + Sync {
     }
 }
 
-impl dyn CollectiveVariable {
+impl dyn CollectiveVariable + '_ {
     /// The value for each of many conformations of `n_particles` particles.
     pub fn values(&self, n_particles: usize, positions_nm: &[f64]) -> Result<Vec<f64>> {
         if n_particles < self.n_particles() || !positions_nm.len().is_multiple_of(3 * n_particles) {

@@ -1,0 +1,11 @@
+//! Stage sample.
+
+use crate::error::Result;
+use crate::run::stages::Context;
+
+/// Does the stage.
+pub fn run(context: &Context) -> Result<()> {
+    context.layout.begin("sample")?;
+    context.layout.finish("sample")?;
+    Ok(())
+}
