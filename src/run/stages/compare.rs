@@ -86,8 +86,10 @@ fn sets(context: &Context, samples: &Path) -> Result<Vec<Set>> {
         let blocks = Blocks::contiguous(frames.n_frames(), n_blocks.min(n_groups).min(frames.n_frames()))?;
         Ok(Set { name, surface: scales.surface(&values), frames, values, weights, blocks })
     };
-    let mut sets =
-        vec![make("data", context.data.test(), usize::MAX)?, make("train", context.data.train(), usize::MAX)?];
+    let mut sets = vec![
+        make("data", context.data.test(), usize::MAX)?,
+        make("train", context.data.train(), usize::MAX)?,
+    ];
     for part in [Part::Iid, Part::Langevin, Part::Equilibrium, Part::Smc] {
         let Some(record) = sample::read_record(samples, part)? else { continue };
         let name = part.name();
@@ -172,7 +174,8 @@ fn write_metrics(context: &Context, directory: &Path, sets: &[Set]) -> Result<()
     let mut floors: BTreeMap<usize, Vec<NoiseFloor>> = BTreeMap::new();
     let mut table = String::from("set,metric,value,std_error,method\n");
     let mut line = |set: &str, metric: &str, estimate: &Estimate| {
-        let error = if estimate.std_error.is_finite() { estimate.std_error.to_string() } else { String::new() };
+        let error =
+            if estimate.std_error.is_finite() { estimate.std_error.to_string() } else { String::new() };
         let method = estimate.error_method.replace('"', "'");
         let _ = writeln!(table, "{set},{metric},{},{error},\"{method}\"", estimate.value);
     };
@@ -285,7 +288,8 @@ fn write_distances(context: &Context, directory: &Path, sets: &[Set]) -> Result<
     for (kind, wanted) in [("bond", &bonds), ("pair", &pairs)] {
         for (idx, &(i, j)) in pairs.iter().enumerate().filter(|(_, pair)| wanted.contains(pair)) {
             let name = |bead: usize| format!("{}{bead}", topology.atoms[bead].name);
-            let values: Vec<String> = columns.iter().map(|column| column[idx].wasserstein_nm.to_string()).collect();
+            let values: Vec<String> =
+                columns.iter().map(|column| column[idx].wasserstein_nm.to_string()).collect();
             let _ = writeln!(table, "{kind},{}-{},{}", name(i), name(j), values.join(","));
         }
     }

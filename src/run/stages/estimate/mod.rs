@@ -22,13 +22,13 @@ use crate::free_energy::thermodynamic_integration::{spline_weights, trapezoid_we
 use crate::free_energy::{Estimate, Mbar, ReducedEnergies};
 use crate::model::EnergyModel;
 use crate::potential::{Noise, PotentialPath};
-use profiles::Profiles;
 use crate::run::config::Part;
 use crate::run::directory::{read_json, write_atomic, write_json};
 use crate::run::stages::sample::smc::PathNormalizer;
 use crate::run::stages::sample::{self, PartRecord, replica_exchange};
 use crate::run::stages::{Context, train};
 use crate::run::summary::read_rows;
+use profiles::Profiles;
 
 /// Fewer ancestors than this behind the particles at the data end, and their weights mean little.
 const LEAST_ANCESTORS: usize = 20;

@@ -36,7 +36,10 @@ impl<'a> Profiles<'a> {
         let mut profiles = Vec::new();
         for variable in 0..beads.variables.len() {
             let axis = axis(beads, &data, variable, settings.n_bins)?;
-            profiles.push(Profile { variables: vec![variable], binned: Binned::new(&[axis], &values[variable])? });
+            profiles.push(Profile {
+                variables: vec![variable],
+                binned: Binned::new(&[axis], &values[variable])?,
+            });
         }
         if beads.variables.len() >= 2 {
             let pairs: Vec<f64> = values[0].iter().zip(&values[1]).flat_map(|(x, y)| [*x, *y]).collect();
@@ -78,7 +81,8 @@ impl<'a> Profiles<'a> {
         method: &str,
         diagnostics: &mut Map<String, Value>,
     ) -> Result<()> {
-        let spread = |of: &dyn Fn(&[f64]) -> f64| inflation * deviation(replicates.iter().map(|numbers| of(numbers)));
+        let spread =
+            |of: &dyn Fn(&[f64]) -> f64| inflation * deviation(replicates.iter().map(|numbers| of(numbers)));
         let mut offset = 0;
         for profile in &self.profiles {
             let n = profile.binned.n_bins();
