@@ -40,10 +40,12 @@ pub enum Error {
     },
 
     /// A setting of a configuration or command line has no meaning.
-    #[error("{}`{place}`: {message}{}", in_file(path), hinted(hint))]
+    #[error("{}`{place}`: {message}{}", in_file(path, line), hinted(hint))]
     Config {
         /// The configuration file, when there is one.
         path: Option<PathBuf>,
+        /// The line of the file, counted from 1, when it is known.
+        line: Option<usize>,
         /// Key path, for example `train.n_steps`.
         place: String,
         /// What is wrong with its value.
@@ -148,7 +150,13 @@ impl Error {
 
     /// A bad setting without a file; the reader of the configuration adds it with [`Error::in_config`].
     pub fn config(place: impl Into<String>, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self::Config { path: None, place: place.into(), message: message.into(), hint: hint.into() }
+        Self::Config {
+            path: None,
+            line: None,
+            place: place.into(),
+            message: message.into(),
+            hint: hint.into(),
+        }
     }
 
     /// Arguments that do not fit together.
@@ -166,10 +174,24 @@ impl Error {
         self
     }
 
-    /// The same error with the configuration file named.
-    pub fn in_config(mut self, file: &Path) -> Self {
-        if let Self::Config { path, .. } = &mut self {
+    /// The same error with one more thing in its hint.
+    pub fn with_hint_appended(self, text: &str) -> Self {
+        let hint = match &self {
+            Self::File { hint, .. } | Self::Config { hint, .. } | Self::RunDirectory { hint, .. }
+                if !hint.is_empty() =>
+            {
+                format!("{hint}; {text}")
+            }
+            _ => text.to_string(),
+        };
+        self.with_hint(hint)
+    }
+
+    /// The same error with the configuration file named, and the line where it is known.
+    pub fn in_config(mut self, file: &Path, at_line: Option<usize>) -> Self {
+        if let Self::Config { path, line, .. } = &mut self {
             *path = Some(file.to_path_buf());
+            *line = at_line;
         }
         self
     }
@@ -228,8 +250,9 @@ fn hinted(hint: &str) -> String {
     if hint.is_empty() { String::new() } else { format!(" ({hint})") }
 }
 
-fn in_file(path: &Option<PathBuf>) -> String {
-    path.as_ref().map(|path| format!("{}: ", path.display())).unwrap_or_default()
+fn in_file(path: &Option<PathBuf>, line: &Option<usize>) -> String {
+    let line = line.map(|line| format!(", line {line}")).unwrap_or_default();
+    path.as_ref().map(|path| format!("`{}`{line}: ", path.display())).unwrap_or_default()
 }
 
 /// A hint naming the valid name nearest to `found`, or all of them when none is near.

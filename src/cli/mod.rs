@@ -1,1 +1,129 @@
-//! The command line.
+//! The command line: the only code that prints or exits.
+//!
+//! Results go to standard output, progress to standard error. Exit codes: 0 done; 1 could not be
+//! done; 2 the request was wrong; 3 done, but a verdict says not to trust the number.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where the program prints")]
+
+mod arguments;
+mod output;
+mod progress;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use clap::Parser;
+use kirkwood::run::control::{Control, Progress, Silent};
+use kirkwood::run::{self, Outcome, Request};
+use kirkwood::{Error, Result};
+
+use arguments::{Arguments, Command};
+
+/// Done, and a verdict says not to trust the number.
+const NOT_TRUSTWORTHY: u8 = 3;
+
+/// Reads the arguments, does what they ask, and says how it went.
+pub fn main() -> ExitCode {
+    let wants_json = std::env::args().any(|argument| argument == "--json");
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) if error.use_stderr() && wants_json => {
+            let message = error.to_string();
+            println!("{}", output::error_object("arguments", message.trim(), None, ""));
+            return ExitCode::from(2);
+        }
+        Err(error) => {
+            // `--help` and `--version` come here as well, with code 0.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match dispatch(&arguments) {
+        Ok(code) => code,
+        Err(error) => {
+            if arguments.json {
+                println!(
+                    "{}",
+                    output::error_object(error.kind(), &error.to_string(), error.path(), error.place())
+                );
+            } else {
+                eprintln!("error: {error}");
+            }
+            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
+        }
+    }
+}
+
+fn dispatch(arguments: &Arguments) -> Result<ExitCode> {
+    match &arguments.command {
+        Command::Check(of_run) => {
+            let plan = run::check(&of_run.request()?)?;
+            if arguments.json {
+                println!("{}", output::pretty(&plan.to_json()));
+            } else {
+                print!("{}", plan.text());
+                eprintln!("{}", plan.sentence());
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::List { kind } => {
+            let catalogue = run::catalogue::list(kind.as_deref())?;
+            if arguments.json {
+                println!("{}", output::pretty(&catalogue.to_json()));
+            } else {
+                print!("{catalogue}");
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Run(of_run) => perform(arguments, &of_run.request()?, of_run.threads, None),
+        Command::Train(of_run) => perform(arguments, &of_run.request()?, of_run.threads, Some("train")),
+        Command::Sample(of_run) => perform(arguments, &of_run.request()?, of_run.threads, Some("sample")),
+        Command::Estimate(of_run) => perform(arguments, &of_run.request()?, of_run.threads, Some("estimate")),
+        Command::Compare(of_run) => perform(arguments, &of_run.request()?, of_run.threads, Some("compare")),
+        Command::Report(of_run) => perform(arguments, &of_run.request()?, of_run.threads, Some("report")),
+    }
+}
+
+/// A whole run, or one stage of it.
+fn perform(
+    arguments: &Arguments,
+    request: &Request,
+    threads: Option<usize>,
+    stage: Option<&str>,
+) -> Result<ExitCode> {
+    if let Some(threads) = threads {
+        // Fails only when a pool exists already, which is never the case here.
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    }
+    let bars: Arc<dyn Progress> =
+        if arguments.quiet { Arc::new(Silent) } else { Arc::new(progress::Bars::new()) };
+    let control = Control::new(bars);
+    stop_on_interrupt(&control)?;
+    let outcome = match stage {
+        None => run::run(request, &control)?,
+        Some(stage) => run::stage(stage, request, &control)?,
+    };
+    print_outcome(arguments, &outcome);
+    Ok(if outcome.trustworthy { ExitCode::SUCCESS } else { ExitCode::from(NOT_TRUSTWORTHY) })
+}
+
+fn print_outcome(arguments: &Arguments, outcome: &Outcome) {
+    if arguments.json {
+        println!("{}", output::pretty(&outcome.to_json()));
+    } else {
+        print!("{}", output::table(&outcome.summary));
+        println!("{}", outcome.sentence);
+    }
+}
+
+/// Ctrl-C once asks the stages to stop where nothing is lost; twice ends the program at once.
+fn stop_on_interrupt(control: &Control) -> Result<()> {
+    let flag = control.stop_flag();
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\nstopping at the next safe place; Ctrl-C again ends at once");
+    })
+    .map_err(|error| Error::invalid("handler of Ctrl-C", "to be installed once", error.to_string()))
+}

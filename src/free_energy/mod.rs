@@ -1,1 +1,24 @@
 //! Estimates with errors and diagnostics.
+//!
+//! A [`ReducedEnergies`] matrix u_kn goes into [`Mbar`] (or, for two states, into [`bennett`]); the
+//! weights that come out make averages and a [`pmf::Pmf`]. [`thermodynamic_integration`] is the road
+//! that needs only ∂u/∂λ. [`agreement`] says whether the roads meet. All energies are in kT.
+
+pub mod agreement;
+pub mod bennett;
+pub mod bootstrap;
+pub mod estimate;
+pub mod exponential_averaging;
+pub mod mbar;
+mod mbar_objective;
+#[cfg(test)]
+mod mbar_tests;
+pub mod pmf;
+pub mod reduced_energies;
+pub mod thermodynamic_integration;
+pub mod weights;
+
+pub use agreement::Agreement;
+pub use estimate::Estimate;
+pub use mbar::Mbar;
+pub use reduced_energies::ReducedEnergies;

@@ -51,7 +51,12 @@ impl TimeTable {
         let (t_first, t_last) = noise.time_range();
         let (first, last) = (noise.log_snr(t_last), noise.log_snr(t_first));
         let spacing = (last - first) / (N_GRID - 1) as f64;
-        (table.len() == 2 * N_GRID * n_rows).then_some(Self { noise, n_rows, first, spacing, table })
+        (table.len() == Self::stored_length(n_rows)).then_some(Self { noise, n_rows, first, spacing, table })
+    }
+
+    /// How many numbers are stored for a table of `n_rows`.
+    pub fn stored_length(n_rows: usize) -> usize {
+        2 * N_GRID * n_rows
     }
 
     /// The numbers to store.

@@ -6,9 +6,11 @@
 //! `space().dimension()` numbers, `[conformation][particle][xyz]` for molecules.
 
 pub mod analytic;
+mod geometric;
 pub mod noise;
 mod space;
 
+pub use geometric::GeometricPath;
 pub use noise::Noise;
 pub use space::Space;
 
@@ -70,4 +72,16 @@ impl<P: PotentialPath + ?Sized> ReducedPotential for AtLambda<'_, P> {
     fn energies_and_gradients(&self, x: &[f64], u: &mut [f64], gradient: &mut [f64]) -> Result<()> {
         self.path.energies_and_gradients(&vec![self.lambda; u.len()], x, u, gradient)
     }
+}
+
+/// log Σ exp(x), without overflow; −∞ for an empty or vanishing sum.
+///
+/// Works on differences from the largest term: reduced energies of clashing conformations reach
+/// 1e5, where `exp` alone is already infinite.
+pub fn log_sum_exp(values: &[f64]) -> f64 {
+    let largest = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    if largest.is_infinite() {
+        return largest;
+    }
+    largest + values.iter().map(|value| (value - largest).exp()).sum::<f64>().ln()
 }

@@ -1,1 +1,301 @@
 //! Configuration → plan → stages → run directory.
+//!
+//! [`run`] does the main job; [`stage`] does one stage of it; [`check`] only looks. All three begin by
+//! resolving a [`plan::Plan`] and reading the data, so what is wrong is said before any long work.
+
+pub mod beads;
+pub mod catalogue;
+pub mod config;
+pub mod control;
+pub mod directory;
+pub mod plan;
+pub mod provenance;
+pub mod source;
+pub mod stages;
+mod summary;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+use control::Control;
+use directory::{Found, Layout, RunDirectory, STAGES, read_json, write_json};
+use plan::Plan;
+use provenance::{Input, Provenance, peak_memory_mib, utc_now};
+use stages::load::Data;
+use stages::{Context, compare, estimate, report, sample, train};
+
+/// What the command line asks for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// A configuration file, or a run directory, which holds its own plan.
+    pub config: PathBuf,
+    /// Where the results go; absent: `runs/NAME`.
+    pub out: Option<PathBuf>,
+    /// Instead of the device of the configuration.
+    pub device: Option<String>,
+    /// Instead of the seed of the configuration.
+    pub seed: Option<u64>,
+    /// `key=value` changes of the configuration.
+    pub assignments: Vec<String>,
+    /// Whether an unfinished run may be continued.
+    pub resume: bool,
+    /// Which variants run beside the main configuration.
+    pub variants: Variants,
+    /// The command as it was typed, for the provenance.
+    pub command: String,
+}
+
+/// Which variants run beside the main configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Variants {
+    /// All of them.
+    All,
+    /// The main configuration alone.
+    None,
+    /// The main configuration and this one.
+    One(String),
+}
+
+/// What came out.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The run directory.
+    pub directory: PathBuf,
+    /// `finished`, `already_finished`, or `stage_finished`.
+    pub status: &'static str,
+    /// How it went, in a sentence.
+    pub sentence: String,
+    /// Whether no verdict says otherwise.
+    pub trustworthy: bool,
+    /// The headline numbers so far.
+    pub summary: Value,
+}
+
+impl Outcome {
+    /// The same as one JSON object.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "run_directory": self.directory.display().to_string(),
+            "status": self.status,
+            "verdict": self.sentence,
+            "trustworthy": self.trustworthy,
+            "summary": self.summary,
+        })
+    }
+}
+
+/// Resolves the plan and reads the data; writes nothing.
+pub fn check(request: &Request) -> Result<Plan> {
+    let plan = Plan::resolve(request)?;
+    examine(&plan)?;
+    Ok(plan)
+}
+
+/// The main job: every stage of the main configuration and its variants, then the report.
+pub fn run(request: &Request, control: &Control) -> Result<Outcome> {
+    let plan = Plan::resolve(request)?;
+    match RunDirectory::inspect(&plan.out, plan.text())? {
+        Found::Finished => return outcome(&plan, "already_finished"),
+        Found::Unfinished if !request.resume => return Err(unfinished(&plan)),
+        Found::Unfinished | Found::Nothing => {}
+    }
+    let mut job = Job::begin(request, &plan, control)?;
+    for stage in STAGES {
+        job.perform(stage)?;
+    }
+    job.provenance.finished_utc = Some(utc_now());
+    job.store_provenance()?;
+    outcome(&plan, "finished")
+}
+
+/// One stage of the main configuration and its variants; those before it must be finished.
+pub fn stage(name: &str, request: &Request, control: &Control) -> Result<Outcome> {
+    let plan = Plan::resolve(request)?;
+    let main = Layout::at(&plan.out);
+    RunDirectory::inspect(&plan.out, plan.text())?;
+    if main.is_begun(name) && !request.resume {
+        return Err(unfinished(&plan));
+    }
+    let before = STAGES.iter().take_while(|stage| **stage != name);
+    for stage in before {
+        main.finished(stage)?;
+    }
+    let mut job = Job::begin(request, &plan, control)?;
+    job.perform(name)?;
+    outcome(&plan, if name == "report" { "finished" } else { "stage_finished" })
+}
+
+/// Everything that can be wrong before any long work: the data and the device.
+fn examine(plan: &Plan) -> Result<Data> {
+    let data = Data::load(plan)?;
+    train::check(plan, &data)?;
+    for (_, variant) in &plan.variants {
+        train::check(variant, &data)?;
+    }
+    Ok(data)
+}
+
+fn unfinished(plan: &Plan) -> Error {
+    let layout = Layout::at(&plan.out);
+    let done: Vec<&str> = STAGES.into_iter().filter(|stage| layout.is_finished(stage)).collect();
+    let done = if done.is_empty() {
+        "no stage is finished".into()
+    } else {
+        format!("finished: {}", done.join(", "))
+    };
+    Error::RunDirectory {
+        path: plan.out.clone(),
+        message: format!("holds an unfinished run of this plan ({done})"),
+        hint: "continue it with `--resume`".into(),
+    }
+}
+
+/// A run in progress.
+struct Job<'a> {
+    plan: &'a Plan,
+    control: &'a Control,
+    data: Data,
+    directory: RunDirectory,
+    provenance: Provenance,
+    variants: Vec<(&'a str, &'a Plan)>,
+}
+
+impl<'a> Job<'a> {
+    fn begin(request: &Request, plan: &'a Plan, control: &'a Control) -> Result<Self> {
+        let variants: Vec<(&str, &Plan)> = match &request.variants {
+            Variants::None => Vec::new(),
+            Variants::All => plan.variants.iter().map(|(name, plan)| (name.as_str(), plan)).collect(),
+            Variants::One(wanted) => {
+                let found = plan.variants.iter().find(|(name, _)| name == wanted);
+                let (name, plan) = found.ok_or_else(|| {
+                    let names = plan.variants.iter().map(|(name, _)| name.as_str());
+                    let hint = crate::error::did_you_mean(wanted, names);
+                    Error::config(format!("--variant {wanted}"), "there is no such variant", hint)
+                })?;
+                vec![(name, plan)]
+            }
+        };
+        let data = examine(plan)?;
+        let files = plan.config.data.topology.iter().chain(&plan.config.data.trajectory);
+        let inputs = files.map(|path| Input::of(path)).collect::<Result<Vec<_>>>()?;
+
+        let (directory, found) = RunDirectory::open(&plan.out, plan.text(), plan.written())?;
+        let path = directory.path().join("provenance.json");
+        let mut provenance = match found {
+            Found::Nothing => Provenance::begin(&request.command, plan.text()),
+            _ if !path.is_file() => Provenance::begin(&request.command, plan.text()),
+            _ => read_json::<Provenance>(&path)?,
+        };
+        if !provenance.inputs.is_empty() && provenance.inputs != inputs {
+            let changed = inputs.iter().find(|input| !provenance.inputs.contains(input));
+            let changed = changed.map_or_else(String::new, |input| format!(": `{}`", input.path.display()));
+            return Err(Error::RunDirectory {
+                path: plan.out.clone(),
+                message: format!("was begun with other input data{changed}"),
+                hint: "choose another --out, or restore the file".into(),
+            });
+        }
+        provenance.inputs = inputs;
+        provenance.seed = plan.config.seed;
+        provenance.device = plan.config.device.clone();
+        provenance.threads = rayon::current_num_threads();
+        provenance.system = format!(
+            "{} atoms as {} beads, {} frames at {}",
+            plan.atoms.n_atoms(),
+            plan.beads.n_beads(),
+            data.frames.n_frames(),
+            plan.config.data.temperature
+        );
+        let job = Self { plan, control, data, directory, provenance, variants };
+        job.store_provenance()?;
+        job.directory.log("begin", json!({ "command": request.command, "resume": request.resume }));
+        Ok(job)
+    }
+
+    /// Does one stage for the main configuration and every variant, unless it is there already.
+    fn perform(&mut self, stage: &str) -> Result<()> {
+        if stage == "report" {
+            summary::write(self.plan, &self.directory.main(), &self.provenance)?;
+            return self.timed("report", |job| report::run(job.plan, &job.directory.main(), job.control));
+        }
+        self.perform_one(stage, "", self.plan, self.directory.main())?;
+        for (name, plan) in self.variants.clone() {
+            let layout = self.directory.variant(name, plan.text())?;
+            self.perform_one(stage, &format!("variants/{name}/"), plan, layout.clone())?;
+            if stage == "compare" {
+                summary::write_variant(plan, &layout, &self.provenance, name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn perform_one(&mut self, stage: &str, prefix: &str, plan: &Plan, layout: Layout) -> Result<()> {
+        if layout.is_finished(stage) {
+            return Ok(());
+        }
+        self.timed(&format!("{prefix}{stage}"), |job| {
+            let label = prefix.trim_start_matches("variants/").trim_end_matches('/');
+            let context = Context {
+                plan,
+                data: &job.data,
+                layout: &layout,
+                control: job.control,
+                run: &job.directory,
+                label,
+            };
+            match stage {
+                "train" => train::run(&context),
+                "sample" => sample::run(&context),
+                "estimate" => estimate::run(&context),
+                _ => compare::run(&context),
+            }
+        })
+    }
+
+    /// Runs a part and adds its seconds to the provenance, also when it was interrupted.
+    fn timed(&mut self, name: &str, part: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
+        self.control.check(self.directory.path())?;
+        let begin = Instant::now();
+        self.directory.log("stage_begins", json!({ "stage": name }));
+        let result = part(self);
+        let seconds = begin.elapsed().as_secs_f64();
+        *self.provenance.seconds.entry(name.to_string()).or_insert(0.0) += seconds;
+        self.provenance.peak_memory_mib = self.provenance.peak_memory_mib.max(peak_memory_mib());
+        self.store_provenance()?;
+        let outcome = result.as_ref().map_or_else(|error| error.to_string(), |()| "done".into());
+        self.directory.log("stage_ends", json!({ "stage": name, "seconds": seconds, "outcome": outcome }));
+        result
+    }
+
+    fn store_provenance(&self) -> Result<()> {
+        write_json(&self.directory.path().join("provenance.json"), &self.provenance)
+    }
+}
+
+/// What a run directory says so far.
+fn outcome(plan: &Plan, status: &'static str) -> Result<Outcome> {
+    let read = |path: &str| -> Result<Value> {
+        let path = plan.out.join(path);
+        if path.is_file() { read_json(&path) } else { Ok(Value::Null) }
+    };
+    let free_energy = read("estimate/free_energy.json")?;
+    let verdict = free_energy["verdict"].as_str().unwrap_or_default();
+    let state = match status {
+        "already_finished" => "this run was already finished",
+        "finished" => "finished",
+        _ => "stage finished",
+    };
+    let report = plan.out.join("report").join("report.html");
+    let report = if report.is_file() { format!("; report: {}", report.display()) } else { String::new() };
+    let verdict_sentence = if verdict.is_empty() { String::new() } else { format!(" {verdict}") };
+    Ok(Outcome {
+        directory: plan.out.clone(),
+        status,
+        sentence: format!("{state} in {}{report}.{verdict_sentence}", plan.out.display()),
+        trustworthy: free_energy["trustworthy"].as_bool().unwrap_or(true),
+        summary: read("summary.json")?,
+    })
+}

@@ -1,1 +1,16 @@
 //! Objectives and the loop that minimises them.
+
+pub mod batch;
+pub mod gradient;
+pub mod objective;
+pub mod optimizer;
+pub mod resume;
+mod settings;
+pub mod times;
+mod trainer;
+
+pub use settings::{StageSettings, TrainSettings};
+pub use trainer::{StepReport, Trainer, TrainerState, validate};
+
+#[cfg(test)]
+mod tests;

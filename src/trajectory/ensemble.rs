@@ -87,4 +87,60 @@ impl Ensemble {
             self.log_weights.as_ref().map(|weights| frame_indices.iter().map(|&idx| weights[idx]).collect());
         Self { n_particles: self.n_particles, positions_nm, log_weights }
     }
+
+    /// The same conformations with the centroid of each at the origin.
+    pub fn centered(mut self) -> Self {
+        let n = self.n_particles as f64;
+        for frame in self.positions_nm.chunks_exact_mut(3 * self.n_particles) {
+            for axis in 0..3 {
+                let mean = frame[axis..].iter().step_by(3).sum::<f64>() / n;
+                frame[axis..].iter_mut().step_by(3).for_each(|value| *value -= mean);
+            }
+        }
+        self
+    }
+
+    /// Standard deviation of all coordinates in nm after each centroid is removed, with the weights.
+    ///
+    /// Per coordinate, not per degree of freedom: the divisor is 3 n, as in the scale by which
+    /// networks divide their inputs.
+    pub fn standard_deviation_nm(&self) -> f64 {
+        let weights = self.weights();
+        let mut sum = 0.0;
+        for (frame, weight) in self.frames().zip(weights) {
+            for axis in 0..3 {
+                let values = || frame[axis..].iter().step_by(3);
+                let mean = values().sum::<f64>() / self.n_particles as f64;
+                sum += weight * values().map(|value| (value - mean).powi(2)).sum::<f64>();
+            }
+        }
+        (sum / (3 * self.n_particles) as f64).sqrt()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ensemble() -> Ensemble {
+        // Two particles 0.2 nm apart on x, then 0.6 nm apart on y; both away from the origin.
+        let positions_nm = vec![5.0, 1.0, 1.0, 5.2, 1.0, 1.0, 2.0, 1.0, -1.0, 2.0, 1.6, -1.0];
+        Ensemble::new(2, positions_nm).expect("two frames")
+    }
+
+    #[test]
+    fn centring_removes_the_centroid_of_each_frame() {
+        let centered = ensemble().centered();
+        let expected = [-0.1, 0.0, 0.0, 0.1, 0.0, 0.0, 0.0, -0.3, 0.0, 0.0, 0.3, 0.0];
+        assert!(centered.positions_nm().iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-15));
+    }
+
+    #[test]
+    fn the_standard_deviation_is_that_of_centred_coordinates_and_minds_weights() {
+        let deviation = |first: f64, second: f64| ((0.02 * first + 0.18 * second) / 6.0_f64).sqrt();
+        assert!((ensemble().standard_deviation_nm() - deviation(0.5, 0.5)).abs() < 1e-15);
+        assert!((ensemble().centered().standard_deviation_nm() - deviation(0.5, 0.5)).abs() < 1e-15);
+        let weighted = ensemble().with_log_weights(vec![3_f64.ln(), 0.0]).expect("two weights");
+        assert!((weighted.standard_deviation_nm() - deviation(0.75, 0.25)).abs() < 1e-15);
+    }
 }

@@ -1,5 +1,27 @@
 //! Where the atoms were: trajectories, weighted ensembles, splits, correlation times.
+//!
+//! [`load`] reads files of any known format into an [`Ensemble`] of beads, frame by frame, so that
+//! atoms that are not mapped never fill memory. [`inspect`] reads only what tells whether that will
+//! work: existence, headers, numbers of atoms and frames.
 
+mod chemfiles;
+mod collector;
 mod ensemble;
+#[cfg(feature = "hdf5")]
+mod hdf5;
+mod load;
+mod numpy;
+mod pytorch;
+mod split;
+#[cfg(test)]
+mod tests;
+mod timeseries;
 
+pub use chemfiles::{known_extensions, write_trajectory};
+pub use collector::FrameRange;
 pub use ensemble::Ensemble;
+pub use load::{
+    InspectedFile, Inspection, LengthUnit, Loaded, Structure, TrajectoryFiles, inspect, load, read_structure,
+};
+pub use split::{Split, SplitSettings};
+pub use timeseries::{BlockAverage, block_average, decorrelated_indices, statistical_inefficiency};

@@ -1,0 +1,103 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use kirkwood::Result;
+use kirkwood::run::{Request, Variants};
+
+/// Molecular free energies from learned and classical energies.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, arg_required_else_help = true)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// Print one JSON object on standard output
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// Show no progress
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// The whole job: train, sample, estimate, compare, report, and the same for each variant
+    Run(OfRun),
+    /// Learn the energy u(x, t) from the trajectory
+    Train(OfRun),
+    /// Draw ensembles from the learned energy
+    Sample(OfRun),
+    /// Free energy along the learned path by three roads, and free-energy profiles
+    Estimate(OfRun),
+    /// Compare the ensembles with held-out frames
+    Compare(OfRun),
+    /// Draw report.html again from the run directory
+    Report(OfRun),
+    /// Resolve and print the plan, look at the inputs, write nothing
+    Check(OfRun),
+    /// What a configuration can name, with examples
+    List {
+        /// One kind of thing, for example `network`
+        kind: Option<String>,
+    },
+}
+
+/// A configuration and what overlays it.
+#[derive(Debug, Args)]
+pub struct OfRun {
+    /// The configuration (TOML), or a run directory, which holds its own plan
+    pub config: PathBuf,
+
+    /// Where the results go [default: runs/NAME]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+
+    /// Where tensors live: cpu, cuda, cuda:1
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
+
+    /// Threads of the processor; results do not depend on it [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=4096))]
+    pub threads: Option<usize>,
+
+    /// Seed of all random numbers
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+
+    /// Change one key of the configuration, for example train.batch_size=512
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub assignments: Vec<String>,
+
+    /// Go on where an earlier run of the same plan stopped
+    #[arg(long)]
+    pub resume: bool,
+
+    /// Which [variants.NAME] to run as well: all, none or a name
+    #[arg(long, value_name = "NAME", default_value = "all")]
+    pub variant: String,
+}
+
+impl OfRun {
+    /// The same for the library.
+    pub fn request(&self) -> Result<Request> {
+        let command: Vec<String> = std::env::args().collect();
+        Ok(Request {
+            config: self.config.clone(),
+            out: self.out.clone(),
+            device: self.device.clone(),
+            seed: self.seed,
+            assignments: self.assignments.clone(),
+            resume: self.resume,
+            variants: match self.variant.as_str() {
+                "all" => Variants::All,
+                "none" => Variants::None,
+                name => Variants::One(name.to_string()),
+            },
+            command: command.join(" "),
+        })
+    }
+}

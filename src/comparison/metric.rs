@@ -1,0 +1,206 @@
+//! The metrics by name, and their errors from blocks of frames.
+
+use super::grid::{Grid, Sample};
+use super::jensen_shannon::jensen_shannon;
+use super::pmf_error::surface_error;
+use crate::error::{Error, Result};
+use crate::free_energy::Estimate;
+use crate::free_energy::bootstrap::Blocks;
+use crate::free_energy::weights::effective_sample_size;
+use serde::{Deserialize, Serialize};
+
+/// Bins along each variable in every published number.
+pub const N_BINS: usize = 64;
+
+/// A distance between two samples of two collective variables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Jensen–Shannon divergence on 64 × 64 bins between the extremes of the pooled data: as published.
+    JensenShannon,
+    /// The same on 64 × 64 bins of the full turn, so that bins do not depend on the data.
+    JensenShannonPeriodic,
+    /// Squared difference of the free-energy surfaces, (kT)².
+    PmfError,
+    /// Mean Jensen–Shannon contribution on the grid of the PMF error.
+    MeanJensenShannon,
+}
+
+impl Metric {
+    /// Every metric.
+    pub const ALL: [Self; 4] =
+        [Self::JensenShannon, Self::JensenShannonPeriodic, Self::PmfError, Self::MeanJensenShannon];
+
+    /// The grid on which two samples are counted.
+    pub fn grid(self, a: &Sample, b: &Sample) -> Grid {
+        match self {
+            Self::JensenShannon => Grid::pooled(&[a, b], N_BINS),
+            Self::JensenShannonPeriodic => Grid::periodic(N_BINS),
+            Self::PmfError | Self::MeanJensenShannon => Grid::with_outliers(N_BINS),
+        }
+    }
+
+    /// The number from two histograms.
+    pub fn of_histograms(self, p: &[f64], q: &[f64]) -> f64 {
+        match self {
+            Self::JensenShannon | Self::JensenShannonPeriodic => jensen_shannon(p, q),
+            Self::PmfError => surface_error(p, q).pmf_error,
+            Self::MeanJensenShannon => surface_error(p, q).mean_jensen_shannon,
+        }
+    }
+
+    /// The number from two samples; symmetric in them.
+    pub fn of_samples(self, a: &Sample, b: &Sample) -> f64 {
+        let grid = self.grid(a, b);
+        self.of_histograms(&grid.histogram(a), &grid.histogram(b))
+    }
+
+    /// `(kT)^2` or `1`.
+    pub fn unit(self) -> &'static str {
+        if self == Self::PmfError { "(kT)^2" } else { "1" }
+    }
+
+    /// The number with its standard error by the delete-one-block jackknife, over blocks of both samples.
+    ///
+    /// Blocks must be longer than the correlation time, or hold whole walkers. Bins stay where the full
+    /// data put them: where the extremes of the data set the edges, how those vary is not in the error.
+    /// The jackknife carries the counting noise of both samples. Where the two laws are equal, the
+    /// metric is quadratic in the noise and the jackknife claims about √2 too much: it errs on the safe
+    /// side. (A bootstrap is no better there: resampling adds its own counting noise.)
+    pub fn with_block_errors(
+        self,
+        a: &Sample,
+        blocks_a: &Blocks,
+        b: &Sample,
+        blocks_b: &Blocks,
+    ) -> Result<Estimate> {
+        let grid = self.grid(a, b);
+        let (by_block_a, by_block_b) = (by_block(&grid, a, blocks_a)?, by_block(&grid, b, blocks_b)?);
+        let (p, q) = (sum(&by_block_a, grid.n_bins()), sum(&by_block_b, grid.n_bins()));
+        let mut rest = p.clone();
+        let variance_a = jackknife(&by_block_a, &mut rest, |p| self.of_histograms(p, &q));
+        rest.copy_from_slice(&q);
+        let variance_b = jackknife(&by_block_b, &mut rest, |q| self.of_histograms(&p, q));
+        let kish = |sample: &Sample| sample.weights().map_or(sample.n_frames() as f64, effective_sample_size);
+        Ok(Estimate::new(
+            self.of_histograms(&p, &q),
+            (variance_a + variance_b).sqrt(),
+            kish(a).min(kish(b)),
+            self.unit(),
+            format!(
+                "delete-one-block jackknife ({} and {} blocks)",
+                blocks_a.n_blocks(),
+                blocks_b.n_blocks()
+            ),
+        ))
+    }
+}
+
+/// Occupied bins of one block.
+type Sparse = Vec<(u32, f64)>;
+
+fn by_block(grid: &Grid, sample: &Sample, blocks: &Blocks) -> Result<Vec<Sparse>> {
+    if blocks.block_of().len() != sample.n_frames() {
+        return Err(Error::invalid(
+            "block of each frame",
+            sample.n_frames().to_string(),
+            blocks.block_of().len().to_string(),
+        ));
+    }
+    let mut by_block: Vec<Sparse> = vec![Vec::new(); blocks.n_blocks()];
+    for (n, &block) in blocks.block_of().iter().enumerate() {
+        if let Some(bin) = grid.bin(sample.frame(n)) {
+            by_block[block].push((bin as u32, sample.weight(n)));
+        }
+    }
+    Ok(by_block)
+}
+
+fn sum(by_block: &[Sparse], n_bins: usize) -> Vec<f64> {
+    let mut total = vec![0.0; n_bins];
+    by_block.iter().flatten().for_each(|(bin, weight)| total[*bin as usize] += weight);
+    total
+}
+
+/// (B − 1)/B Σ (θ₋ᵦ − θ̄)²; `rest` comes and goes as the sum over all blocks.
+fn jackknife(by_block: &[Sparse], rest: &mut [f64], value: impl Fn(&[f64]) -> f64) -> f64 {
+    let full = rest.to_vec();
+    let values: Vec<f64> = by_block
+        .iter()
+        .map(|block| {
+            block.iter().for_each(|(bin, weight)| rest[*bin as usize] -= weight);
+            // A bin that only this block filled must be exactly empty, not full of rounding.
+            for bin in block.iter().map(|(bin, _)| *bin as usize) {
+                if rest[bin] < 1e-12 * full[bin] {
+                    rest[bin] = 0.0;
+                }
+            }
+            let value = value(rest);
+            block.iter().for_each(|(bin, _)| rest[*bin as usize] = full[*bin as usize]);
+            value
+        })
+        .collect();
+    let n = values.len() as f64;
+    let mean = values.iter().sum::<f64>() / n;
+    (n - 1.0) / n * values.iter().map(|value| (value - mean).powi(2)).sum::<f64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Purpose, Streams, fill_normal};
+
+    fn vector(value: &serde_json::Value) -> Vec<f64> {
+        value.as_array().unwrap().iter().map(|x| x.as_f64().unwrap()).collect()
+    }
+
+    #[test]
+    fn the_published_definitions_give_the_same_numbers() {
+        let text = include_str!("../../tests/data/comparison_reference.json");
+        let data: serde_json::Value = serde_json::from_str(text).unwrap();
+        let (a, b, weights) = (vector(&data["a"]), vector(&data["b"]), vector(&data["weights_b"]));
+        let (a, plain) = (Sample::new(&a).unwrap(), Sample::new(&b).unwrap());
+        for (case, b) in [("plain", plain), ("weighted", plain.with_weights(&weights).unwrap())] {
+            for (metric, name) in
+                Metric::ALL.iter().zip(["js", "js_periodic", "pmf_error", "mean_jensen_shannon"])
+            {
+                let expected = data[case][name].as_f64().unwrap();
+                let found = metric.of_samples(&a, &b);
+                assert!((found / expected - 1.0).abs() < 1e-12, "{case} {name}: {found} {expected}");
+                assert!((metric.of_samples(&b, &a) / expected - 1.0).abs() < 1e-12);
+            }
+        }
+    }
+
+    fn sample(n: usize, center: f64, stream: u64) -> Vec<f64> {
+        let mut values = vec![0.0; 2 * n];
+        fill_normal(&mut Streams::new(17).stream(Purpose::Walker, stream), &mut values);
+        values.iter().map(|z| center + 0.4 * z).collect()
+    }
+
+    /// Mean claimed error over the real spread of repeats.
+    fn calibration(metric: Metric, center: f64) -> f64 {
+        let n = 4000;
+        let blocks = Blocks::contiguous(n, 40).unwrap();
+        let estimates: Vec<Estimate> = (0..60)
+            .map(|i| {
+                let (a, b) = (sample(n, 0.0, 2 * i), sample(n, center, 2 * i + 1));
+                let (a, b) = (Sample::new(&a).unwrap(), Sample::new(&b).unwrap());
+                metric.with_block_errors(&a, &blocks, &b, &blocks).unwrap()
+            })
+            .collect();
+        let spread = crate::free_energy::bootstrap::deviation(estimates.iter().map(|e| e.value));
+        let claimed = estimates.iter().map(|e| e.std_error.powi(2)).sum::<f64>() / 60.0;
+        claimed.sqrt() / spread
+    }
+
+    #[test]
+    fn block_errors_are_right_for_different_laws_and_safe_for_equal_ones() {
+        // 60 repeats determine a spread to 9 %.
+        for metric in [Metric::JensenShannonPeriodic, Metric::PmfError] {
+            let (different, equal) = (calibration(metric, 0.5), calibration(metric, 0.0));
+            assert!((0.75..1.5).contains(&different), "{metric:?} {different}");
+            assert!((0.8..1.9).contains(&equal), "{metric:?} {equal}");
+        }
+    }
+}

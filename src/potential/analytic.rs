@@ -1,1 +1,0 @@
-//! Systems with known laws, for tests and teaching.

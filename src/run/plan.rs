@@ -1,0 +1,147 @@
+//! A configuration with every default resolved and every name looked up.
+//!
+//! A plan is stored as `plan.toml` and is a valid configuration: its own plan is itself. Two runs
+//! with the same plan compute the same numbers, whatever the number of threads.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+use crate::run::Request;
+use crate::run::beads::{Beads, default_variables};
+use crate::run::config::Config;
+use crate::run::source::Source;
+use crate::run::stages::load;
+use crate::system::Topology;
+
+/// What will be done.
+pub struct Plan {
+    /// The configuration with every default written out and absolute paths.
+    pub config: Config,
+    /// Where the results go.
+    pub out: PathBuf,
+    /// The atoms of the trajectory.
+    pub atoms: Topology,
+    /// The particles of the model.
+    pub beads: Beads,
+    /// Configurations that run beside the main one, by name.
+    pub variants: Vec<(String, Plan)>,
+    source: Source,
+    text: String,
+}
+
+impl Plan {
+    /// Reads the configuration of a request, with what overlays it, and looks everything up.
+    pub fn resolve(request: &Request) -> Result<Self> {
+        let stored = request.config.join("plan.toml");
+        let is_run = request.config.is_dir() && stored.is_file();
+        let mut source = Source::read(if is_run { &stored } else { &request.config })?;
+        for assignment in &request.assignments {
+            source.assign(assignment)?;
+        }
+        if let Some(seed) = request.seed {
+            source.assign(&format!("seed={seed}"))?;
+        }
+        if let Some(device) = &request.device {
+            source.assign(&format!("device=\"{device}\""))?;
+        }
+        let mut plan = Self::of_source(&source)?;
+        plan.out = match &request.out {
+            Some(out) => out.clone(),
+            None if is_run => request.config.clone(),
+            None => Path::new("runs").join(&plan.config.name),
+        };
+        for name in source.variants() {
+            let variant = Self::of_source(&source.variant(&name)?)?;
+            if variant.config.data != plan.config.data
+                || variant.config.collective_variables != plan.config.collective_variables
+            {
+                let message = "a variant cannot change `data` or `collective_variables`: its results stand beside \
+                               those of the main configuration";
+                return Err(source.locate(Error::config(format!("variants.{name}"), message, "")));
+            }
+            plan.variants.push((name, variant));
+        }
+        Ok(plan)
+    }
+
+    fn of_source(source: &Source) -> Result<Self> {
+        let locate = |error| source.locate(error);
+        let mut config: Config = source.parse()?;
+        config.validate().map_err(locate)?;
+        if let Some(topology) = &mut config.data.topology {
+            *topology = existing(source, "data.topology", topology)?;
+        }
+        for file in &mut config.data.trajectory {
+            *file = existing(source, "data.trajectory", file)?;
+        }
+        let atoms = load::atoms(&config.data).map_err(locate)?;
+        if config.collective_variables.is_empty() {
+            let beads =
+                Beads::new(&Config { states: Vec::new(), ..config.clone() }, &atoms).map_err(locate)?;
+            config.collective_variables = default_variables(beads.mapping.topology());
+        }
+        let beads = Beads::new(&config, &atoms).map_err(locate)?;
+        let text = toml::to_string(&config)
+            .map_err(|error| Error::config("", format!("the plan cannot be written: {error}"), ""))?;
+        Ok(Self {
+            config,
+            out: PathBuf::new(),
+            atoms,
+            beads,
+            variants: Vec::new(),
+            source: source.clone(),
+            text,
+        })
+    }
+
+    /// The plan as TOML, a valid configuration.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The configuration as it was written.
+    pub fn written(&self) -> &str {
+        self.source.text()
+    }
+
+    /// An error of a setting with the file and line at which the setting stands.
+    pub fn locate(&self, error: Error) -> Error {
+        self.source.locate(error)
+    }
+
+    /// What the plan is about, in one sentence.
+    pub fn sentence(&self) -> String {
+        let names: Vec<&str> = self.beads.variables.iter().map(|variable| variable.name.as_str()).collect();
+        format!(
+            "{}: {} atoms as {} beads at {}; variables {}; results in {}",
+            self.config.name,
+            self.atoms.n_atoms(),
+            self.beads.n_beads(),
+            self.config.data.temperature,
+            names.join(", "),
+            self.out.display()
+        )
+    }
+
+    /// The plan as one JSON object.
+    pub fn to_json(&self) -> Value {
+        let plan = self.text.parse::<toml::Table>().ok().and_then(|table| serde_json::to_value(table).ok());
+        json!({ "plan": plan, "run_directory": self.out.display().to_string(), "sentence": self.sentence() })
+    }
+}
+
+/// The absolute path of an input, or an error that names the file and the key that asks for it.
+fn existing(source: &Source, place: &str, path: &Path) -> Result<PathBuf> {
+    let path = source.directory().join(path);
+    match path.canonicalize() {
+        Ok(path) if path.is_file() => Ok(path),
+        Ok(path) => Err(Error::file(path, "", format!("a file (`{place}`)"), "a directory")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let config = source.path().display();
+            Err(Error::file(path, "", format!("the file that `{place}` of `{config}` names"), "no such file"))
+        }
+        Err(error) => Err(Error::io("read", path)(error)),
+    }
+}

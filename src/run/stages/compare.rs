@@ -1,0 +1,356 @@
+//! The ensembles against held-out frames: metrics with their noise floor, populations, distances.
+//!
+//! Every number that counts is taken against the test frames, which nothing has seen before. Metrics
+//! of good samples are mostly counting noise, so the floor of the same sizes stands beside them, and the
+//! excess over it is what says something.
+
+use std::collections::BTreeMap;
+use std::f64::consts::PI;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use crate::comparison::{self, Frames, Metric, NoiseFloor, Sample, noise_floor};
+use crate::error::Result;
+use crate::free_energy::Estimate;
+use crate::free_energy::bootstrap::Blocks;
+use crate::free_energy::pmf::{Binned, Pmf, Reference};
+use crate::free_energy::weights::effective_sample_size;
+use crate::run::beads::Beads;
+use crate::run::config::Part;
+use crate::run::directory::write_atomic;
+use crate::run::stages::Context;
+use crate::run::stages::estimate::profiles::{axis, table};
+use crate::run::stages::sample;
+use crate::run::summary::read_rows;
+use crate::system::MappingSettings;
+use crate::trajectory::{
+    self, Ensemble, FrameRange, LengthUnit, TrajectoryFiles, decorrelated_indices, statistical_inefficiency,
+};
+
+/// Metrics with the names that they have in `metrics.csv`.
+const METRICS: [(Metric, &str); 4] = [
+    (Metric::JensenShannon, "js"),
+    (Metric::PmfError, "pmf_error"),
+    (Metric::MeanJensenShannon, "mjs"),
+    (Metric::JensenShannonPeriodic, "js_periodic"),
+];
+
+/// An ensemble with what is compared of it.
+struct Set {
+    name: &'static str,
+    frames: Ensemble,
+    /// `[variable][frame]`.
+    values: Vec<Vec<f64>>,
+    /// The first two variables of each frame, as the metrics take them.
+    surface: Vec<f64>,
+    weights: Option<Vec<f64>>,
+    /// Stretches of frames that are independent of each other.
+    blocks: Blocks,
+}
+
+/// A row of `smc_weights.csv`.
+#[derive(serde::Deserialize)]
+struct Weight {
+    log_weight: f64,
+}
+
+/// Writes `compare/`.
+pub fn run(context: &Context) -> Result<()> {
+    let samples = context.layout.finished("sample")?;
+    let directory = context.layout.begin("compare")?;
+    let sets = sets(context, &samples)?;
+    context.begin("comparison", sets.len() as u64 + 1);
+    write_metrics(context, &directory, &sets)?;
+    write_populations(context, &directory, &sets)?;
+    write_distances(context, &directory, &sets)?;
+    for (idx, set) in sets.iter().enumerate() {
+        context.check_stop()?;
+        write_histogram(context, &directory, set)?;
+        write_profiles(context, &directory, set)?;
+        context.control.progress().advance(idx as u64 + 2, set.name);
+    }
+    context.layout.finish("compare")?;
+    context.control.progress().end("metrics, populations, profiles and distances");
+    Ok(())
+}
+
+/// Test frames, training frames, and every ensemble that was drawn.
+fn sets(context: &Context, samples: &Path) -> Result<Vec<Set>> {
+    let n_blocks = context.plan.config.compare.n_blocks;
+    let scales = Scales::new(&context.plan.beads, context.data.test().positions_nm())?;
+    let make = |name, frames: Ensemble, n_groups: usize| -> Result<Set> {
+        let values = context.plan.beads.values(frames.positions_nm())?;
+        let weights = frames.log_weights().is_some().then(|| frames.weights());
+        let blocks = Blocks::contiguous(frames.n_frames(), n_blocks.min(n_groups).min(frames.n_frames()))?;
+        Ok(Set { name, surface: scales.surface(&values), frames, values, weights, blocks })
+    };
+    let mut sets = vec![
+        make("data", context.data.test(), usize::MAX)?,
+        make("train", context.data.train(), usize::MAX)?,
+    ];
+    for part in [Part::Iid, Part::Langevin, Part::Equilibrium, Part::Smc] {
+        let Some(record) = sample::read_record(samples, part)? else { continue };
+        let name = part.name();
+        let mut frames = read_beads(&samples.join(format!("{name}.dcd")))?;
+        if part == Part::Smc {
+            let rows: Vec<Weight> = read_rows(&samples.join("smc_weights.csv"))?;
+            frames = frames.with_log_weights(rows.into_iter().map(|row| row.log_weight).collect())?;
+        }
+        sets.push(make(name, frames, record.n_groups)?);
+    }
+    Ok(sets)
+}
+
+/// Reads a trajectory of beads that the sampling stage wrote; `beads.pdb` beside it names them.
+fn read_beads(path: &Path) -> Result<Ensemble> {
+    let files = TrajectoryFiles {
+        topology: Some(path.with_file_name(sample::BEADS)),
+        trajectories: vec![path.to_path_buf()],
+        frames: FrameRange::default(),
+        array_unit: LengthUnit::default(),
+    };
+    trajectory::load(&files, "sample", &MappingSettings::default()).map(|loaded| loaded.ensemble)
+}
+
+/// How collective variables become the two angles that the published metrics are defined on.
+///
+/// Angles stay as they are. Any other variable is mapped linearly, so that the range of the test frames
+/// fills −π to π; the bins of the metrics are then bins of that range.
+struct Scales {
+    /// Offset and factor of the first two variables; `None` for angles.
+    of: Vec<Option<(f64, f64)>>,
+}
+
+impl Scales {
+    fn new(beads: &Beads, test_nm: &[f64]) -> Result<Self> {
+        let values = beads.values(test_nm)?;
+        let of = beads.variables.iter().zip(&values).take(2).map(|(variable, series)| {
+            if variable.function.period().is_some() {
+                return None;
+            }
+            let ends = (f64::INFINITY, f64::NEG_INFINITY);
+            let (low, high) = series.iter().fold(ends, |(low, high), x| (low.min(*x), high.max(*x)));
+            Some((0.5 * (low + high), 2.0 * PI / (high - low).max(f64::MIN_POSITIVE)))
+        });
+        Ok(Self { of: of.collect() })
+    }
+
+    /// `[frame][2]`; the second is 0 where there is only one variable.
+    fn surface(&self, values: &[Vec<f64>]) -> Vec<f64> {
+        let at = |variable: usize, frame: usize| match self.of.get(variable) {
+            None => 0.0,
+            Some(None) => values[variable][frame],
+            Some(Some((middle, factor))) => (values[variable][frame] - middle) * factor,
+        };
+        (0..values.first().map_or(0, Vec::len)).flat_map(|frame| [at(0, frame), at(1, frame)]).collect()
+    }
+}
+
+impl Set {
+    fn sample(&self) -> Result<Sample<'_>> {
+        let sample = Sample::new(&self.surface)?;
+        match &self.weights {
+            Some(weights) => sample.with_weights(weights),
+            None => Ok(sample),
+        }
+    }
+
+    /// How many equally weighted frames the set is worth.
+    fn n_effective(&self) -> usize {
+        let n = self.frames.n_frames() as f64;
+        (self.weights.as_ref().map_or(n, |weights| effective_sample_size(weights)) as usize).max(2)
+    }
+}
+
+fn write_metrics(context: &Context, directory: &Path, sets: &[Set]) -> Result<()> {
+    let [data, train, drawn @ ..] = sets else { return Ok(()) };
+    let metrics = METRICS.map(|(metric, _)| metric);
+    // The floor comes from all frames: what is compared are two independent sets of the same ensemble.
+    let all = context.plan.beads.values(context.data.frames.positions_nm())?;
+    let pooled = Scales::new(&context.plan.beads, context.data.test().positions_nm())?.surface(&all);
+    let decorrelated = decorrelated(&all, context);
+    let mut floors: BTreeMap<usize, Vec<NoiseFloor>> = BTreeMap::new();
+    let mut table = String::from("set,metric,value,std_error,method\n");
+    let mut line = |set: &str, metric: &str, estimate: &Estimate| {
+        let error =
+            if estimate.std_error.is_finite() { estimate.std_error.to_string() } else { String::new() };
+        let method = estimate.error_method.replace('"', "'");
+        let _ = writeln!(table, "{set},{metric},{},{error},\"{method}\"", estimate.value);
+    };
+    for set in drawn {
+        context.check_stop()?;
+        let n = set.n_effective();
+        if !floors.contains_key(&n) {
+            let floor = noise_floor(
+                &metrics,
+                &Sample::new(&pooled)?,
+                Some(&decorrelated),
+                n,
+                data.n_effective(),
+                context.plan.config.compare.n_floor_splits,
+                &context.streams(),
+            )?;
+            floors.insert(n, floor);
+        }
+        let against = |reference: &Set| -> Result<Vec<Estimate>> {
+            let (a, b) = (set.sample()?, reference.sample()?);
+            metrics
+                .par_iter()
+                .map(|metric| metric.with_block_errors(&a, &set.blocks, &b, &reference.blocks))
+                .collect()
+        };
+        let (of_test, of_train) = (against(data)?, against(train)?);
+        for (idx, (_, name)) in METRICS.iter().enumerate() {
+            let floor = &floors[&n][idx];
+            line(set.name, name, &of_test[idx]);
+            line(set.name, &format!("{name}_train"), &of_train[idx]);
+            line(set.name, &format!("{name}_floor"), &floor.floor);
+            line(set.name, &format!("{name}_excess"), &floor.excess(&of_test[idx]));
+        }
+    }
+    write_atomic(&directory.join("metrics.csv"), table.as_bytes())
+}
+
+/// Frames that are independent of each other, judged by the slowest collective variable.
+fn decorrelated(values: &[Vec<f64>], context: &Context) -> Vec<usize> {
+    let variables = &context.plan.beads.variables;
+    let series = values.iter().zip(variables).flat_map(|(series, variable)| {
+        if variable.function.period().is_some() {
+            vec![series.iter().map(|x| x.cos()).collect(), series.iter().map(|x| x.sin()).collect()]
+        } else {
+            vec![series.clone()]
+        }
+    });
+    let slowest = series.map(|series: Vec<f64>| statistical_inefficiency(&series)).fold(1.0, f64::max);
+    decorrelated_indices(context.data.frames.n_frames(), slowest)
+}
+
+/// Population of each state: a ratio of weights, with the spread over blocks as its error.
+fn write_populations(context: &Context, directory: &Path, sets: &[Set]) -> Result<()> {
+    let mut table = String::from("state,set,value,std_error\n");
+    for state in &context.plan.beads.states {
+        for set in sets {
+            let mut point = vec![0.0; set.values.len()];
+            let inside: Vec<bool> = (0..set.frames.n_frames())
+                .map(|frame| {
+                    point.iter_mut().zip(&set.values).for_each(|(value, series)| *value = series[frame]);
+                    state.contains(&point)
+                })
+                .collect();
+            let (value, error) = population(&inside, set.weights.as_deref(), &set.blocks);
+            let _ = writeln!(table, "{},{},{value},{error}", state.name, set.name);
+        }
+    }
+    write_atomic(&directory.join("populations.csv"), table.as_bytes())
+}
+
+/// Σ w inside / Σ w, and the error of this ratio from its residuals by block.
+fn population(inside: &[bool], weights: Option<&[f64]>, blocks: &Blocks) -> (f64, f64) {
+    let n_blocks = blocks.n_blocks();
+    let (mut of_block, mut within) = (vec![0.0; n_blocks], vec![0.0; n_blocks]);
+    for (frame, &block) in blocks.block_of().iter().enumerate() {
+        let weight = weights.map_or(1.0, |weights| weights[frame]);
+        of_block[block] += weight;
+        within[block] += if inside[frame] { weight } else { 0.0 };
+    }
+    let total: f64 = of_block.iter().sum();
+    let value = within.iter().sum::<f64>() / total;
+    let squares: f64 = within.iter().zip(&of_block).map(|(a, w)| (a - value * w).powi(2)).sum();
+    let error = (squares * n_blocks as f64 / (n_blocks as f64 - 1.0)).sqrt() / total;
+    // A state that was never seen, or never left, is not known better than to one frame.
+    let least = weights.map_or(inside.len() as f64, effective_sample_size);
+    (value, if value == 0.0 || value == 1.0 { 1.0 / least } else { error })
+}
+
+fn write_distances(context: &Context, directory: &Path, sets: &[Set]) -> Result<()> {
+    let topology = context.plan.beads.mapping.topology();
+    let Some((data, others)) = sets.split_first() else { return Ok(()) };
+    let bonds: Vec<(usize, usize)> = topology.bonds.iter().map(|&[i, j]| (i, j)).collect();
+    let pairs = comparison::all_pairs(context.plan.beads.n_beads());
+    let frames = |set: &Set| -> (Vec<f64>, Option<Vec<f64>>) {
+        (set.frames.positions_nm().to_vec(), set.weights.clone())
+    };
+    let (data_nm, data_weights) = frames(data);
+    let n_particles = context.plan.beads.n_beads();
+    let reference = Frames { n_particles, positions_nm: &data_nm, weights: data_weights.as_deref() };
+    let names: Vec<String> = others.iter().map(|set| format!("wasserstein_nm_{}", set.name)).collect();
+    let mut table = format!("kind,name,{}\n", names.join(","));
+    let columns = others
+        .par_iter()
+        .map(|set| {
+            let (positions_nm, weights) = frames(set);
+            let frames = Frames { n_particles, positions_nm: &positions_nm, weights: weights.as_deref() };
+            comparison::compare_distances(&frames, &reference, &pairs)
+        })
+        .collect::<Result<Vec<_>>>()?;
+    for (kind, wanted) in [("bond", &bonds), ("pair", &pairs)] {
+        for (idx, &(i, j)) in pairs.iter().enumerate().filter(|(_, pair)| wanted.contains(pair)) {
+            let name = |bead: usize| format!("{}{bead}", topology.atoms[bead].name);
+            let values: Vec<String> =
+                columns.iter().map(|column| column[idx].wasserstein_nm.to_string()).collect();
+            let _ = writeln!(table, "{kind},{}-{},{}", name(i), name(j), values.join(","));
+        }
+    }
+    write_atomic(&directory.join("distances.csv"), table.as_bytes())
+}
+
+/// Probability on the grid of the first two variables.
+fn write_histogram(context: &Context, directory: &Path, set: &Set) -> Result<()> {
+    let beads = &context.plan.beads;
+    let [first, second, ..] = &beads.variables[..] else { return Ok(()) };
+    let data = beads.values(context.data.frames.positions_nm())?;
+    let n = context.plan.config.compare.n_bins;
+    let axes = [axis(beads, &data, 0, n)?, axis(beads, &data, 1, n)?];
+    let pairs: Vec<f64> = set.values[0].iter().zip(&set.values[1]).flat_map(|(x, y)| [*x, *y]).collect();
+    let histogram = Binned::new(&axes, &pairs)?.histogram(set.weights.as_deref())?;
+    let sum: f64 = histogram.iter().sum();
+    let mut table = format!("{},{},probability\n", first.column(), second.column());
+    let (x, y) = (axes[0].centers(), axes[1].centers());
+    for (bin, weight) in histogram.iter().enumerate() {
+        let _ = writeln!(table, "{},{},{}", x[bin / n], y[bin % n], weight / sum);
+    }
+    write_atomic(&directory.join(format!("histogram_{}.csv", set.name)), table.as_bytes())
+}
+
+/// A profile along every collective variable.
+fn write_profiles(context: &Context, directory: &Path, set: &Set) -> Result<()> {
+    let beads = &context.plan.beads;
+    let data = beads.values(context.data.frames.positions_nm())?;
+    for (idx, variable) in beads.variables.iter().enumerate() {
+        let axis = axis(beads, &data, idx, context.plan.config.compare.n_bins)?;
+        let binned = Binned::new(&[axis], &set.values[idx])?;
+        let n_resamples = context.plan.config.estimate.n_bootstrap;
+        let weights = set.weights.as_deref();
+        let pmf =
+            Pmf::new(&binned, weights, Reference::Minimum, &set.blocks, n_resamples, &context.streams())?;
+        let table = table(beads, &[idx], &[axis], &pmf.values_kt, &pmf.std_errors_kt);
+        let path = directory.join(format!("pmf_{}_{}.csv", variable.name, set.name));
+        write_atomic(&path, table.as_bytes())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_error_of_a_population_is_the_spread_of_its_blocks() {
+        // Blocks of two frames with populations 1, 0.5 and 0: mean 0.5, spread 0.5, error 0.5/√3.
+        let blocks = Blocks::contiguous(6, 3).unwrap();
+        let (value, error) = population(&[true, true, true, false, false, false], None, &blocks);
+        assert!((value - 0.5).abs() < 1e-15 && (error - 0.5 / 3.0_f64.sqrt()).abs() < 1e-12, "{error}");
+        let (value, error) = population(&[false; 6], None, &blocks);
+        assert_eq!((value, error), (0.0, 1.0 / 6.0));
+    }
+
+    #[test]
+    fn angles_stay_and_other_variables_fill_a_turn() {
+        let scales = Scales { of: vec![None, Some((0.3, 2.0 * PI / 0.2))] };
+        let surface = scales.surface(&[vec![1.0, 2.0], vec![0.2, 0.4]]);
+        assert!((surface[1] + PI).abs() < 1e-12 && (surface[3] - PI).abs() < 1e-12);
+        assert_eq!((surface[0], surface[2]), (1.0, 2.0));
+    }
+}

@@ -1,0 +1,129 @@
+//! What training minimises; one file each.
+//!
+//! An objective looks at one data point at K diffusion times: the noised conformations x_1..x_K with
+//! their noise, ∂u/∂x at (x_k, t_k), and the energies u(x_k, t_j). It returns its loss and the
+//! derivatives of the loss with respect to these, from which the executor makes the gradient of the
+//! parameters: a direction v for v·∇ₓu(x_k, t_k) and a weight e for each u(x_k, t_j).
+
+pub mod denoising_score_matching;
+pub mod diffusive_classification;
+
+use crate::registry::{Registry, entry};
+
+/// Every objective that a configuration can name.
+pub static OBJECTIVES: Registry<dyn Objective, ()> = Registry::new(
+    "objective",
+    &[
+        entry::<denoising_score_matching::DenoisingScoreMatching, _, _>("denoising_score_matching"),
+        entry::<diffusive_classification::DiffusiveClassification, _, _>("diffusive_classification"),
+    ],
+);
+
+/// A data point at K diffusion times.
+#[derive(Debug, Clone, Copy)]
+pub struct Point<'a> {
+    /// 3n − 3.
+    pub degrees_of_freedom: usize,
+    /// t_k, K of them.
+    pub times: &'a [f64],
+    /// g(t_k).
+    pub deviations: &'a [f64],
+    /// β(t_k), the squared diffusion coefficient of the noising process.
+    pub diffusions: &'a [f64],
+    /// z_k with x_k = a x₀ + g z_k, `[k][3n]`.
+    pub noise: &'a [f64],
+    /// ∂u/∂x at (x_k, t_k), `[k][3n]`; empty when no objective asks for it.
+    pub gradients: &'a [f64],
+    /// u(x_k, t_j) at `k * K + j`; only the diagonal is set when no objective asks for more.
+    pub energies: &'a [f64],
+    /// Free offsets f_j of the log-densities at t_j, K of them; zero without a grid of levels.
+    pub offsets: &'a [f64],
+}
+
+/// ∂loss/∂ of what a [`Point`] carries; contributions are added.
+#[derive(Debug)]
+pub struct Cotangent<'a> {
+    /// ∂loss/∂(∂u/∂x), `[k][3n]`.
+    pub gradients: &'a mut [f64],
+    /// ∂loss/∂u(x_k, t_j) at `k * K + j`.
+    pub energies: &'a mut [f64],
+    /// ∂loss/∂f_j.
+    pub offsets: &'a mut [f64],
+}
+
+/// A loss per data point.
+pub trait Objective: Send + Sync {
+    /// The name in the registry and in `loss.csv`.
+    fn name(&self) -> &'static str;
+
+    /// Does it read ∂u/∂x?
+    fn needs_gradients(&self) -> bool;
+
+    /// Does it read energies at other times than the conformation's own?
+    fn needs_cross_energies(&self) -> bool;
+
+    /// The loss of one data point; adds `weight` times its derivatives.
+    fn add(&self, point: &Point, weight: f64, cotangent: &mut Cotangent) -> f64;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Purpose, Streams, fill_normal};
+
+    /// Derivatives of every objective are finite differences of its loss.
+    #[test]
+    fn cotangents_are_derivatives() {
+        let (k, n) = (3, 12);
+        let mut rng = Streams::new(5).stream(Purpose::Walker, 0);
+        let mut normal = |len: usize| {
+            let mut buffer = vec![0.0; len];
+            fill_normal(&mut rng, &mut buffer);
+            buffer
+        };
+        let (noise, gradients, energies, offsets) = (normal(k * n), normal(k * n), normal(k * k), normal(k));
+        let (times, deviations, diffusions) = ([0.01, 0.3, 0.7], [0.1, 0.5, 0.9], [0.3, 6.0, 14.0]);
+        for entry in OBJECTIVES.entries {
+            let mut table: toml::Table = entry.example.parse().unwrap();
+            table.insert("kind".into(), entry.name.into());
+            let objective = OBJECTIVES.build("objective", table, &()).unwrap();
+            let loss =
+                |gradients: &[f64], energies: &[f64], offsets: &[f64], out: Option<[&mut [f64]; 3]>| {
+                    let point = Point {
+                        degrees_of_freedom: n - 3,
+                        times: &times,
+                        deviations: &deviations,
+                        diffusions: &diffusions,
+                        noise: &noise,
+                        gradients,
+                        energies,
+                        offsets,
+                    };
+                    let (mut a, mut b, mut c) = (vec![0.0; k * n], vec![0.0; k * k], vec![0.0; k]);
+                    let [gradients, energies, offsets] = out.unwrap_or([&mut a, &mut b, &mut c]);
+                    objective.add(&point, 1.0, &mut Cotangent { gradients, energies, offsets })
+                };
+            let (mut v, mut e, mut f) = (vec![0.0; k * n], vec![0.0; k * k], vec![0.0; k]);
+            loss(&gradients, &energies, &offsets, Some([&mut v, &mut e, &mut f]));
+            let h = 1e-5;
+            let check = |which: usize, analytic: &[f64], base: &[f64]| {
+                for idx in 0..base.len() {
+                    let at = |step: f64| {
+                        let mut moved = base.to_vec();
+                        moved[idx] += step;
+                        match which {
+                            0 => loss(&moved, &energies, &offsets, None),
+                            1 => loss(&gradients, &moved, &offsets, None),
+                            _ => loss(&gradients, &energies, &moved, None),
+                        }
+                    };
+                    let difference = (at(h) - at(-h)) / (2.0 * h);
+                    assert!((difference - analytic[idx]).abs() < 1e-8, "{} {which} {idx}", entry.name);
+                }
+            };
+            check(0, &v, &gradients);
+            check(1, &e, &energies);
+            check(2, &f, &offsets);
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The state of a training run on disk, from which it goes on to the same bits.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::optimizer::Adam;
+use super::trainer::TrainerState;
+use crate::error::{Error, Result};
+use crate::model::checkpoint::{read_tensors_and_metadata, write_tensors};
+
+/// Writes a state, atomically.
+pub fn save(path: &Path, state: &TrainerState) -> Result<()> {
+    // Offsets are f64: each is stored as the bits of two f32, so that nothing is rounded.
+    let split = |numbers: &[f64]| -> Vec<f32> {
+        let halves = |x: &f64| [x.to_bits() as u32, (x.to_bits() >> 32) as u32];
+        numbers.iter().flat_map(halves).map(f32::from_bits).collect()
+    };
+    let (offsets, first, second) =
+        (split(&state.offsets), split(&state.offset_moments[0]), split(&state.offset_moments[1]));
+    let tensors: [(&str, &[f32]); 7] = [
+        ("weights", &state.weights),
+        ("average", &state.average),
+        ("adam_first", &state.adam.first),
+        ("adam_second", &state.adam.second),
+        ("offsets", &offsets),
+        ("offset_first", &first),
+        ("offset_second", &second),
+    ];
+    let metadata = HashMap::from([
+        ("step".to_string(), state.step.to_string()),
+        ("adam_steps".to_string(), state.adam.n_steps.to_string()),
+    ]);
+    write_tensors(path, &tensors, metadata)
+}
+
+/// Reads a state.
+pub fn load(path: &Path) -> Result<TrainerState> {
+    let (mut tensors, metadata) = read_tensors_and_metadata(path)?;
+    let missing = |name: &str| Error::file(path, "", format!("`{name}`"), "no such entry");
+    let mut take = |name: &str| tensors.remove(name).ok_or_else(|| missing(name));
+    let join = |halves: Vec<f32>| -> Vec<f64> {
+        let bits = |pair: &[f32]| u64::from(pair[0].to_bits()) | u64::from(pair[1].to_bits()) << 32;
+        halves.chunks_exact(2).map(|pair| f64::from_bits(bits(pair))).collect()
+    };
+    let number = |name: &str| -> Result<usize> {
+        metadata.get(name).and_then(|text| text.parse().ok()).ok_or_else(|| missing(name))
+    };
+    Ok(TrainerState {
+        step: number("step")?,
+        weights: take("weights")?,
+        average: take("average")?,
+        adam: Adam {
+            first: take("adam_first")?,
+            second: take("adam_second")?,
+            n_steps: number("adam_steps")?,
+        },
+        offsets: join(take("offsets")?),
+        offset_moments: [join(take("offset_first")?), join(take("offset_second")?)],
+    })
+}

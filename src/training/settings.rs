@@ -1,0 +1,183 @@
+//! What a configuration says about training.
+
+use serde::{Deserialize, Serialize};
+
+use super::gradient::Weighted;
+use super::objective::OBJECTIVES;
+use super::optimizer::AdamSettings;
+use super::times::TimeSettings;
+use crate::error::{Error, Result};
+use crate::model::LANES;
+
+/// Training as a sequence of stages.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainSettings {
+    /// Constants of the optimiser.
+    pub adam: AdamSettings,
+    /// Largest norm of a gradient.
+    pub gradient_clip: f64,
+    /// Decay of the average of weights; the average is what is used.
+    pub ema_decay: f64,
+    /// Steps between evaluations on selection frames.
+    pub validation_interval: usize,
+    /// Steps between checkpoints.
+    pub checkpoint_interval: usize,
+    /// The stages, one after the other.
+    pub stages: Vec<StageSettings>,
+}
+
+/// Steps with the same objectives.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageSettings {
+    /// For `loss.csv` and the report.
+    pub name: String,
+    /// Steps.
+    pub n_steps: usize,
+    /// Data points per step.
+    #[serde(default = "default_batch_size")]
+    pub batch_size: usize,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Learning rate at the end; absent: a hundredth of the peak.
+    #[serde(default)]
+    pub final_learning_rate: Option<f64>,
+    /// Steps of linear warm-up.
+    #[serde(default)]
+    pub warmup_steps: usize,
+    /// At which times a data point is looked at.
+    #[serde(default)]
+    pub times: TimeSettings,
+    /// What is minimised: tables with `kind`, `weight` and the settings of the objective.
+    pub objectives: Vec<toml::Table>,
+}
+
+fn default_batch_size() -> usize {
+    1024
+}
+
+impl Default for TrainSettings {
+    fn default() -> Self {
+        let objective = |kind: &str, weight: f64| {
+            let mut table = toml::Table::new();
+            table.insert("kind".into(), kind.into());
+            table.insert("weight".into(), weight.into());
+            table
+        };
+        Self {
+            adam: AdamSettings::default(),
+            gradient_clip: 1.0,
+            ema_decay: 0.999,
+            validation_interval: 500,
+            checkpoint_interval: 1000,
+            stages: vec![
+                StageSettings {
+                    name: "score".into(),
+                    n_steps: 8000,
+                    batch_size: 1024,
+                    learning_rate: 3e-3,
+                    final_learning_rate: None,
+                    warmup_steps: 500,
+                    times: TimeSettings::default(),
+                    objectives: vec![objective("denoising_score_matching", 1.0)],
+                },
+                StageSettings {
+                    name: "classification".into(),
+                    n_steps: 4000,
+                    batch_size: 512,
+                    learning_rate: 2e-3,
+                    final_learning_rate: None,
+                    warmup_steps: 200,
+                    times: TimeSettings { n_times: 2, ..TimeSettings::default() },
+                    objectives: vec![
+                        objective("denoising_score_matching", 1.0),
+                        objective("diffusive_classification", 0.6),
+                    ],
+                },
+            ],
+        }
+    }
+}
+
+impl TrainSettings {
+    /// Checks every value and builds every objective once, so that nothing can fail later.
+    pub fn validate(&self) -> Result<()> {
+        let fail = |place: String, message: String| Err(Error::config(place, message, ""));
+        if self.stages.is_empty() {
+            return fail("train.stages".into(), "needs at least one stage".into());
+        }
+        if self.gradient_clip.is_nan() || self.gradient_clip <= 0.0 {
+            return fail(
+                "train.gradient_clip".into(),
+                format!("must be positive, found {}", self.gradient_clip),
+            );
+        }
+        if !(0.0..1.0).contains(&self.ema_decay) {
+            return fail("train.ema_decay".into(), format!("must be in [0, 1), found {}", self.ema_decay));
+        }
+        if self.validation_interval == 0 || self.checkpoint_interval == 0 {
+            return fail(
+                "train".into(),
+                "validation_interval and checkpoint_interval must be at least 1".into(),
+            );
+        }
+        for (idx, stage) in self.stages.iter().enumerate() {
+            stage.validate(&format!("train.stages[{idx}]"))?;
+        }
+        Ok(())
+    }
+
+    /// Steps of all stages.
+    pub fn n_steps(&self) -> usize {
+        self.stages.iter().map(|stage| stage.n_steps).sum()
+    }
+}
+
+impl StageSettings {
+    fn validate(&self, place: &str) -> Result<()> {
+        let fail = |key: &str, message: String| Err(Error::config(format!("{place}.{key}"), message, ""));
+        if self.n_steps == 0 || self.batch_size == 0 {
+            return fail("n_steps", "n_steps and batch_size must be at least 1".into());
+        }
+        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
+            return fail("learning_rate", format!("must be positive, found {}", self.learning_rate));
+        }
+        if self.final_learning_rate.is_some_and(|rate| !(0.0..=self.learning_rate).contains(&rate)) {
+            return fail("final_learning_rate", "must lie between 0 and learning_rate".into());
+        }
+        self.times.validate(&format!("{place}.times"))?;
+        if self.times.n_times > LANES {
+            return fail("times.n_times", format!("must be at most {LANES}"));
+        }
+        let objectives = self.objectives(place)?;
+        if objectives.is_empty() {
+            return fail("objectives", "needs at least one objective".into());
+        }
+        if self.times.n_times < 2 && objectives.iter().any(|o| o.objective.needs_cross_energies()) {
+            let message = "diffusive classification compares times: n_times must be at least 2".into();
+            return fail("times.n_times", message);
+        }
+        Ok(())
+    }
+
+    /// Builds the objectives.
+    pub fn objectives(&self, place: &str) -> Result<Vec<Weighted>> {
+        let build = |(idx, table): (usize, &toml::Table)| {
+            let place = format!("{place}.objectives[{idx}]");
+            let mut table = table.clone();
+            let weight = match table.remove("weight") {
+                None => 1.0,
+                Some(value) => match value.as_float().or_else(|| value.as_integer().map(|w| w as f64)) {
+                    Some(weight) if weight > 0.0 && weight.is_finite() => weight,
+                    _ => {
+                        let message = format!("must be a positive number, found {value}");
+                        return Err(Error::config(format!("{place}.weight"), message, ""));
+                    }
+                },
+            };
+            Ok(Weighted { objective: OBJECTIVES.build(&place, table, &())?, weight })
+        };
+        self.objectives.iter().enumerate().map(build).collect()
+    }
+}

@@ -1,0 +1,195 @@
+//! At which diffusion times a data point is looked at.
+
+use rand::Rng as _;
+use rand_distr::{Distribution as _, StandardNormal};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::potential::Noise;
+use crate::random::Rng;
+
+/// How the K times of a data point are drawn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TimeSettings {
+    /// K; diffusive classification needs at least 2.
+    pub n_times: usize,
+    /// Law of the first time.
+    pub law: TimeLaw,
+    /// Law of the others, where they are not neighbours.
+    pub partner_law: TimeLaw,
+    /// Fraction of partners that are neighbours of the time before them in log(a²/g²).
+    pub neighbour_fraction: f64,
+    /// Standard deviation of the step to a neighbour, in units of log(a²/g²). Two levels tell each other
+    /// something while √(2d) |log g_t/g_s| is about 1.
+    pub neighbour_step: f64,
+    /// Draw all times from so many levels, uniform in log(a²/g²), with a free offset for each; 0: continuous.
+    pub n_levels: usize,
+    /// Do the K noised points of a data point share their noise?
+    pub shared_noise: bool,
+}
+
+impl Default for TimeSettings {
+    fn default() -> Self {
+        Self {
+            n_times: 1,
+            law: TimeLaw::default(),
+            partner_law: TimeLaw::UniformTime,
+            neighbour_fraction: 0.5,
+            neighbour_step: 0.5,
+            n_levels: 0,
+            shared_noise: false,
+        }
+    }
+}
+
+/// A law of diffusion times.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeLaw {
+    /// Uniform in t.
+    UniformTime,
+    /// Uniform in log g: every decade of noise counts the same.
+    #[default]
+    LogUniformNoise,
+    /// Uniform in log(a²/g²).
+    UniformLogSnr,
+    /// One half uniform in log g, the other uniform in t.
+    Mixed,
+}
+
+impl TimeLaw {
+    /// The time at quantile q of the law.
+    pub fn quantile(self, noise: &Noise, q: f64) -> f64 {
+        let (first, last) = noise.time_range();
+        match self {
+            Self::UniformTime => first + q * (last - first),
+            Self::UniformLogSnr => {
+                noise.time_at_log_snr(noise.log_snr(first) + q * (noise.log_snr(last) - noise.log_snr(first)))
+            }
+            Self::LogUniformNoise => {
+                let (low, high) = (noise.deviation(first).ln(), noise.deviation(last).ln());
+                let variance = (2.0 * (low + q * (high - low))).exp();
+                // a² + g² is 1 for variance preserving noise and 1 + g² for the others.
+                let log_snr = match noise {
+                    Noise::VariancePreserving { .. } => ((1.0 - variance).max(1e-12) / variance).ln(),
+                    _ => -variance.ln(),
+                };
+                noise.time_at_log_snr(log_snr)
+            }
+            Self::Mixed if q < 0.5 => Self::LogUniformNoise.quantile(noise, 2.0 * q),
+            Self::Mixed => Self::UniformTime.quantile(noise, 2.0 * q - 1.0),
+        }
+    }
+}
+
+impl TimeSettings {
+    /// Checks the settings; `place` is the key path.
+    pub fn validate(&self, place: &str) -> Result<()> {
+        let fail = |key: &str, message: String| Err(Error::config(format!("{place}.{key}"), message, ""));
+        if self.n_times == 0 || self.n_times > 64 {
+            return fail("n_times", format!("must be between 1 and 64, found {}", self.n_times));
+        }
+        if !(0.0..=1.0).contains(&self.neighbour_fraction) {
+            return fail(
+                "neighbour_fraction",
+                format!("must be between 0 and 1, found {}", self.neighbour_fraction),
+            );
+        }
+        if !(self.neighbour_step > 0.0 && self.neighbour_step.is_finite()) {
+            return fail("neighbour_step", format!("must be positive, found {}", self.neighbour_step));
+        }
+        if self.n_levels > 0 && self.n_levels < self.n_times {
+            return fail("n_levels", format!("must be 0 or at least n_times = {}", self.n_times));
+        }
+        Ok(())
+    }
+
+    /// Draws the times of one data point; `q` in [0, 1) is where it stands in the batch, so that first
+    /// times are stratified. Returns levels where there is a grid.
+    pub fn draw(&self, noise: &Noise, q: f64, rng: &mut Rng, times: &mut [f64], levels: &mut [usize]) {
+        if self.n_levels > 0 {
+            return self.draw_levels(noise, q, rng, times, levels);
+        }
+        let (first, last) = noise.time_range();
+        times[0] = self.law.quantile(noise, q);
+        for k in 1..times.len() {
+            times[k] = if rng.random::<f64>() < self.neighbour_fraction {
+                let (low, high) = (noise.log_snr(last), noise.log_snr(first));
+                let step: f64 = StandardNormal.sample(rng);
+                let moved = noise.log_snr(times[k - 1]) + self.neighbour_step * step;
+                noise.time_at_log_snr(reflect(moved, low, high))
+            } else {
+                self.partner_law.quantile(noise, rng.random())
+            };
+            // Equal times carry no information and a spurious gradient of zero; push them apart.
+            while times[..k].iter().any(|other| (other - times[k]).abs() < 1e-9) {
+                times[k] = self.partner_law.quantile(noise, rng.random());
+            }
+        }
+    }
+
+    fn draw_levels(&self, noise: &Noise, q: f64, rng: &mut Rng, times: &mut [f64], levels: &mut [usize]) {
+        let grid = noise.log_snr_grid(self.n_levels - 1);
+        levels[0] = ((q * self.n_levels as f64) as usize).min(self.n_levels - 1);
+        for k in 1..times.len() {
+            loop {
+                let neighbour = rng.random::<f64>() < self.neighbour_fraction;
+                let step = if rng.random() { 1 } else { self.n_levels - 1 };
+                levels[k] = if neighbour {
+                    (levels[k - 1] + step) % self.n_levels
+                } else {
+                    rng.random_range(0..self.n_levels)
+                };
+                if !levels[..k].contains(&levels[k]) {
+                    break;
+                }
+            }
+        }
+        times.iter_mut().zip(levels).for_each(|(time, &mut level)| *time = grid[level]);
+    }
+}
+
+/// Reflects at both ends until the value lies within.
+fn reflect(mut value: f64, low: f64, high: f64) -> f64 {
+    while value < low || value > high {
+        value = if value < low { 2.0 * low - value } else { 2.0 * high - value };
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Purpose, Streams};
+
+    #[test]
+    fn quantiles_rise_over_the_whole_range() {
+        for noise in [Noise::default(), Noise::Edm { sigma_min: 1e-3, sigma_max: 20.0 }] {
+            let (first, last) = noise.time_range();
+            for law in
+                [TimeLaw::UniformTime, TimeLaw::LogUniformNoise, TimeLaw::UniformLogSnr, TimeLaw::Mixed]
+            {
+                assert!((law.quantile(&noise, 0.0) - first).abs() < 1e-8, "{law:?}");
+                assert!((law.quantile(&noise, 1.0 - 1e-9) - last).abs() < 1e-2 * last, "{law:?}");
+            }
+            let g = noise.deviation(TimeLaw::LogUniformNoise.quantile(&noise, 0.5));
+            let expected = (noise.deviation(first) * noise.deviation(last)).sqrt();
+            assert!((g / expected - 1.0).abs() < 1e-3);
+        }
+    }
+
+    #[test]
+    fn drawn_times_are_distinct_and_within_the_range() {
+        let (noise, mut rng) = (Noise::default(), Streams::new(1).stream(Purpose::Batch, 0));
+        for n_levels in [0, 6] {
+            let settings = TimeSettings { n_times: 4, n_levels, neighbour_step: 8.0, ..Default::default() };
+            for k in 0..500 {
+                let (mut times, mut levels) = ([0.0; 4], [0; 4]);
+                settings.draw(&noise, f64::from(k) / 500.0, &mut rng, &mut times, &mut levels);
+                assert!(times.iter().all(|t| (1e-5..=1.0).contains(t)));
+                assert!((0..4).all(|i| (0..i).all(|j| times[i] != times[j])));
+            }
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The loop: batch, gradient, Adam, average; with everything that a resumed run needs.
+
+use super::batch::Batch;
+use super::gradient::{GradientEngine, Weighted};
+use super::optimizer::{self, Adam};
+use super::settings::{StageSettings, TrainSettings};
+use crate::error::{Error, Result};
+use crate::model::EnergyModel;
+use crate::potential::PotentialPath as _;
+use crate::random::{Purpose, Streams};
+
+/// A model in training.
+pub struct Trainer<'a> {
+    /// The model with its current weights.
+    pub model: EnergyModel,
+    settings: &'a TrainSettings,
+    data: &'a [f32],
+    streams: Streams,
+    state: TrainerState,
+    objectives: Vec<Vec<Weighted>>,
+    engine: GradientEngine,
+    batch: Batch,
+    gradient: Vec<f32>,
+}
+
+/// All that changes during training; a resumed run goes on from it and ends in the same bits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainerState {
+    /// Steps done, over all stages.
+    pub step: usize,
+    /// Weights.
+    pub weights: Vec<f32>,
+    /// Their average.
+    pub average: Vec<f32>,
+    /// State of the optimiser.
+    pub adam: Adam,
+    /// Free offsets of grid levels of the current stage, the last one zero.
+    pub offsets: Vec<f64>,
+    /// Optimiser of the offsets.
+    pub offset_moments: [Vec<f64>; 2],
+}
+
+/// What one step did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepReport {
+    /// Steps done, this one included.
+    pub step: usize,
+    /// Index of the stage.
+    pub stage: usize,
+    /// Weighted sum of objectives.
+    pub loss: f64,
+    /// Each objective with its name.
+    pub objectives: Vec<(&'static str, f64)>,
+    /// Rate of the step.
+    pub learning_rate: f64,
+    /// Norm of the gradient before clipping.
+    pub gradient_norm: f64,
+}
+
+impl<'a> Trainer<'a> {
+    /// Starts training `model` on `data`, `[frame][bead][xyz]` in reduced length, centred.
+    pub fn new(
+        model: EnergyModel,
+        settings: &'a TrainSettings,
+        data: &'a [f32],
+        streams: Streams,
+    ) -> Result<Self> {
+        let n = model.program.n_parameters();
+        let state = TrainerState {
+            step: 0,
+            weights: model.weights.values().to_vec(),
+            average: model.weights.values().to_vec(),
+            adam: Adam::new(n),
+            offsets: vec![],
+            offset_moments: [vec![], vec![]],
+        };
+        let stages = settings.stages.iter().enumerate();
+        let objectives = stages
+            .map(|(idx, stage)| stage.objectives(&format!("train.stages[{idx}]")))
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            model,
+            settings,
+            data,
+            streams,
+            state,
+            objectives,
+            engine: GradientEngine::default(),
+            batch: Batch::default(),
+            gradient: vec![0.0; n],
+        })
+    }
+
+    /// Goes on from a stored state.
+    pub fn restore(&mut self, state: TrainerState) -> Result<()> {
+        if state.weights.len() != self.gradient.len() || state.adam.first.len() != self.gradient.len() {
+            return Err(Error::invalid(
+                "checkpoint",
+                format!("{} parameters", self.gradient.len()),
+                state.weights.len().to_string(),
+            ));
+        }
+        self.model.weights.update(&self.model.program, |weights| weights.copy_from_slice(&state.weights));
+        self.state = state;
+        Ok(())
+    }
+
+    /// The state after the last step.
+    pub fn state(&self) -> &TrainerState {
+        &self.state
+    }
+
+    /// The stage that the next step belongs to, with its first step; `None` at the end.
+    pub fn stage(&self) -> Option<(usize, &'a StageSettings, usize)> {
+        let mut first = 0;
+        for (idx, stage) in self.settings.stages.iter().enumerate() {
+            if self.state.step < first + stage.n_steps {
+                return Some((idx, stage, first));
+            }
+            first += stage.n_steps;
+        }
+        None
+    }
+
+    /// Does one step; `None` when all stages are done. A loss that is not finite is returned, and the
+    /// state stays as it was before the step.
+    pub fn step(&mut self) -> Option<StepReport> {
+        let (stage_idx, stage, first) = self.stage()?;
+        let state = &mut self.state;
+        if state.step == first {
+            // A new stage has other objectives: moments of the old gradients would only mislead.
+            state.adam = Adam::new(self.gradient.len());
+            state.offsets = vec![0.0; stage.times.n_levels];
+            state.offset_moments = [vec![0.0; stage.times.n_levels], vec![0.0; stage.times.n_levels]];
+        }
+        let (space, noise) = (self.model.space(), *self.model.noise());
+        let step = state.step as u64;
+        self.batch.draw(self.data, space, &noise, &stage.times, stage.batch_size, &self.streams, step);
+        let objectives = &self.objectives[stage_idx];
+        let losses =
+            self.engine.evaluate(&self.model, &self.batch, objectives, &state.offsets, &mut self.gradient);
+        let loss = losses.by_objective.iter().zip(objectives).map(|(loss, o)| loss * o.weight).sum::<f64>();
+        let gradient_norm = optimizer::clip(&mut self.gradient, self.settings.gradient_clip);
+        let rate = optimizer::learning_rate(
+            state.step - first,
+            stage.n_steps,
+            stage.warmup_steps,
+            stage.learning_rate,
+            stage.final_learning_rate.unwrap_or(0.01 * stage.learning_rate),
+        );
+        if loss.is_finite() && gradient_norm.is_finite() {
+            state.adam.step(&self.settings.adam, rate, &self.gradient, &mut state.weights);
+            self.model.weights.update(&self.model.program, |weights| weights.copy_from_slice(&state.weights));
+            optimizer::average(&mut state.average, &state.weights, self.settings.ema_decay, state.step);
+            step_offsets(state, rate, &losses.offset_gradient);
+            state.step += 1;
+        }
+        Some(StepReport {
+            step: state.step,
+            stage: stage_idx,
+            loss: if gradient_norm.is_finite() { loss } else { f64::NAN },
+            objectives: objectives.iter().map(|o| o.objective.name()).zip(losses.by_objective).collect(),
+            learning_rate: rate,
+            gradient_norm,
+        })
+    }
+
+    /// Runs `f` on the model with averaged weights.
+    pub fn with_average<T>(&mut self, f: impl FnOnce(&EnergyModel) -> T) -> T {
+        let model = &mut self.model;
+        model.weights.update(&model.program, |weights| weights.copy_from_slice(&self.state.average));
+        let result = f(model);
+        model.weights.update(&model.program, |weights| weights.copy_from_slice(&self.state.weights));
+        result
+    }
+
+    /// The model with averaged weights.
+    pub fn into_model(mut self) -> EnergyModel {
+        self.model
+            .weights
+            .update(&self.model.program, |weights| weights.copy_from_slice(&self.state.average));
+        self.model
+    }
+}
+
+/// Adam on the offsets of levels, then the gauge: the last offset is zero.
+fn step_offsets(state: &mut TrainerState, rate: f64, gradient: &[f64]) {
+    let k = state.adam.n_steps as i32;
+    let [first, second] = &mut state.offset_moments;
+    for (idx, &g) in gradient.iter().enumerate() {
+        first[idx] = 0.9 * first[idx] + 0.1 * g;
+        second[idx] = 0.999 * second[idx] + 0.001 * g * g;
+        let (m, v) = (first[idx] / (1.0 - 0.9_f64.powi(k)), second[idx] / (1.0 - 0.999_f64.powi(k)));
+        state.offsets[idx] -= rate * m / (v.sqrt() + 1e-8);
+    }
+    if let Some(&last) = state.offsets.last() {
+        state.offsets.iter_mut().for_each(|offset| *offset -= last);
+    }
+}
+
+/// Denoising score matching per degree of freedom on held-out data, at `n_levels` noise levels from the
+/// data end to the noise end, uniform in log g: pairs of log(a²/g²) and loss. The same noise at every call.
+pub fn validate(
+    model: &EnergyModel,
+    data: &[f32],
+    streams: &Streams,
+    n_levels: usize,
+) -> Result<Vec<(f64, f64)>> {
+    let space = model.space();
+    let (size, noise) = (space.dimension(), model.noise());
+    let n_frames = (data.len() / size).min(2048);
+    let stride = data.len() / size / n_frames.max(1);
+    let mut result = vec![];
+    let (mut u, mut gradient) = (vec![0.0; n_frames], vec![0.0; n_frames * size]);
+    for level in 0..n_levels {
+        let quantile = (level as f64 + 0.5) / n_levels as f64;
+        let t = super::times::TimeLaw::LogUniformNoise.quantile(noise, quantile);
+        let (a, g) = (noise.scale(t), noise.deviation(t));
+        let mut rng = streams.stream(Purpose::Validation, level as u64);
+        let mut z = vec![0.0; n_frames * size];
+        z.chunks_exact_mut(size).for_each(|z| space.fill_normal(&mut rng, z));
+        let x: Vec<f64> = (0..n_frames * size)
+            .map(|i| a * f64::from(data[(i / size) * stride * size + i % size]) + g * z[i])
+            .collect();
+        model.energies_and_gradients(&vec![t; n_frames], &x, &mut u, &mut gradient)?;
+        let sum: f64 = z.iter().zip(&gradient).map(|(z, gradient)| (z - g * gradient).powi(2)).sum();
+        result.push((noise.log_snr(t), sum / (n_frames * model.degrees_of_freedom()) as f64));
+    }
+    Ok(result)
+}
