@@ -5,8 +5,10 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result, did_you_mean};
+use crate::model::network::NETWORKS;
 use crate::registry::Registry;
 use crate::system::COLLECTIVE_VARIABLES;
+use crate::training::objective::OBJECTIVES;
 
 /// Names by kind.
 pub struct Catalogue {
@@ -45,6 +47,8 @@ pub fn list(kind: Option<&str>) -> Result<Catalogue> {
 fn kinds() -> Vec<Kind> {
     vec![
         of_registry("collective_variable", "[[collective_variables]]", &COLLECTIVE_VARIABLES),
+        of_registry("network", "[model.network]", &NETWORKS),
+        of_registry("objective", "[[train.stages]] objectives", &OBJECTIVES),
         of_table(
             "noise",
             "[model.noise]",

@@ -10,9 +10,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::potential::Noise;
 use crate::sampling::{
     LocalMove, ReplicaExchangeSettings, ReverseDiffusionSettings, SequentialMonteCarloSettings,
 };
+use crate::training::TrainSettings;
 use crate::trajectory::{FrameRange, LengthUnit, SplitSettings};
 use crate::units::{Rate, Temperature, Time};
 
@@ -39,10 +41,10 @@ pub struct Config {
     pub states: Vec<StateSettings>,
     /// The learned energy.
     #[serde(default)]
-    pub model: toml::Table,
+    pub model: ModelSettings,
     /// How it is learned.
     #[serde(default)]
-    pub train: toml::Table,
+    pub train: TrainSettings,
     /// What is drawn from it.
     #[serde(default)]
     pub sample: SampleSettings,
@@ -66,6 +68,23 @@ fn one() -> u64 {
 
 fn cpu() -> String {
     "cpu".into()
+}
+
+/// The learned energy.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelSettings {
+    /// How data become noise.
+    pub noise: Noise,
+    /// `kind` of the network and its settings.
+    pub network: toml::Table,
+}
+
+impl Default for ModelSettings {
+    fn default() -> Self {
+        let network = [("kind".to_string(), toml::Value::String("whitened".into()))];
+        Self { noise: Noise::default(), network: network.into_iter().collect() }
+    }
 }
 
 /// The trajectory to learn from. Paths are relative to the configuration file.
@@ -367,6 +386,8 @@ impl Config {
         if self.data.trajectory.is_empty() {
             return Err(Error::config("data.trajectory", "names no file", ""));
         }
+        self.model.noise.validate("model.noise")?;
+        self.train.validate()?;
         self.sample.validate()?;
         at_least("estimate.n_bootstrap", self.estimate.n_bootstrap, 2)?;
         at_least("estimate.n_bins", self.estimate.n_bins, 2)?;

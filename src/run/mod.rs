@@ -131,9 +131,9 @@ pub fn stage(name: &str, request: &Request, control: &Control) -> Result<Outcome
 /// Everything that can be wrong before any long work: the data and the device.
 fn examine(plan: &Plan) -> Result<Data> {
     let data = Data::load(plan)?;
-    train::check(plan, &data)?;
+    train::check(plan)?;
     for (_, variant) in &plan.variants {
-        train::check(variant, &data)?;
+        train::check(variant)?;
     }
     Ok(data)
 }

@@ -11,7 +11,9 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use crate::comparison::{self, Frames, Metric, NoiseFloor, Sample, noise_floor};
+use crate::comparison::distances::{Frames, all_pairs, compare_distances};
+use crate::comparison::noise_floor::{NoiseFloor, noise_floor};
+use crate::comparison::{Metric, Sample};
 use crate::error::Result;
 use crate::free_energy::Estimate;
 use crate::free_energy::bootstrap::Blocks;
@@ -268,22 +270,19 @@ fn write_distances(context: &Context, directory: &Path, sets: &[Set]) -> Result<
     let topology = context.plan.beads.mapping.topology();
     let Some((data, others)) = sets.split_first() else { return Ok(()) };
     let bonds: Vec<(usize, usize)> = topology.bonds.iter().map(|&[i, j]| (i, j)).collect();
-    let pairs = comparison::all_pairs(context.plan.beads.n_beads());
-    let frames = |set: &Set| -> (Vec<f64>, Option<Vec<f64>>) {
-        (set.frames.positions_nm().to_vec(), set.weights.clone())
-    };
-    let (data_nm, data_weights) = frames(data);
-    let n_particles = context.plan.beads.n_beads();
-    let reference = Frames { n_particles, positions_nm: &data_nm, weights: data_weights.as_deref() };
+    let pairs = all_pairs(context.plan.beads.n_beads());
+    fn frames(set: &Set) -> Frames<'_> {
+        Frames {
+            n_particles: set.frames.n_particles(),
+            positions_nm: set.frames.positions_nm(),
+            weights: set.weights.as_deref(),
+        }
+    }
     let names: Vec<String> = others.iter().map(|set| format!("wasserstein_nm_{}", set.name)).collect();
     let mut table = format!("kind,name,{}\n", names.join(","));
     let columns = others
         .par_iter()
-        .map(|set| {
-            let (positions_nm, weights) = frames(set);
-            let frames = Frames { n_particles, positions_nm: &positions_nm, weights: weights.as_deref() };
-            comparison::compare_distances(&frames, &reference, &pairs)
-        })
+        .map(|set| compare_distances(&frames(set), &frames(data), &pairs))
         .collect::<Result<Vec<_>>>()?;
     for (kind, wanted) in [("bond", &bonds), ("pair", &pairs)] {
         for (idx, &(i, j)) in pairs.iter().enumerate().filter(|(_, pair)| wanted.contains(pair)) {
