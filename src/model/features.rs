@@ -105,8 +105,8 @@ impl FeatureSet {
     pub fn program(&self, program: &mut Program, x: Value, smoothing: Value) -> Value {
         let column = |index: &dyn Fn(usize) -> usize, n: usize| (0..n).map(index).collect::<Vec<usize>>();
         let difference = |program: &mut Program, from: Vec<usize>, to: Vec<usize>| {
-            let (to, from) = (program.gather(x, to), program.gather(x, from));
-            program.subtract(to, from)
+            let pairs: Vec<[usize; 2]> = to.into_iter().zip(from).map(|(to, from)| [to, from]).collect();
+            program.gather_pairs(x, pairs, -1.0)
         };
         let mut parts = vec![];
 

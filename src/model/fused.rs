@@ -559,28 +559,27 @@ impl Workspace {
                     }
                 }
             }
-            Op::Gather { x, index } => {
+            Op::Gather { x, .. } | Op::GatherPairs { x, .. } => {
                 let fresh = claim(before, *x);
-                let (from_items, out) = (program.items(*x), &mut before[range(*x)]);
+                let out = &mut before[range(*x)];
                 if fresh {
                     out.fill(0.0);
                 }
-                for row in 0..rows {
-                    for (e, &i) in index.iter().enumerate() {
-                        let incoming = &incoming[(row * items + e) * lanes..][..lanes];
-                        kernels::add(incoming, &mut out[(row * from_items + i) * lanes..][..lanes]);
+                match &node.op {
+                    Op::Gather { index, .. } => kernels::scatter(incoming, index, lanes, out),
+                    Op::GatherPairs { pairs, sign, .. } => {
+                        kernels::scatter_pairs(incoming, pairs, *sign, lanes, out);
                     }
+                    _ => {}
                 }
             }
             Op::ScatterSum { x, index } => {
                 let fresh = claim(before, *x);
-                let (to_items, out) = (program.items(*x), &mut before[range(*x)]);
-                for row in 0..rows {
-                    for (e, &i) in index.iter().enumerate() {
-                        let incoming = &incoming[(row * items + i) * lanes..][..lanes];
-                        add_or_copy(incoming, &mut out[(row * to_items + e) * lanes..][..lanes], fresh);
-                    }
-                }
+                kernels::gather(incoming, index, lanes, &mut before[range(*x)], fresh);
+            }
+            Op::ScatterPairs { x, pairs, sign } => {
+                let fresh = claim(before, *x);
+                kernels::gather_pairs(incoming, pairs, *sign, lanes, &mut before[range(*x)], fresh);
             }
             Op::SumRows(x) => {
                 let fresh = claim(before, *x);
@@ -691,24 +690,15 @@ fn linear_rule<'a>(
         }
         Op::Multiply(x, y) => multiply_rule(program, node, lanes, *y, of(*x), factor_of(*y), out, true),
         Op::Scale(x, factor) => kernels::scale(*factor, of(*x), out, true),
-        Op::Gather { x, index } => {
-            let (x_numbers, from_items) = (of(*x), program.items(*x));
-            for row in 0..rows {
-                for (e, &i) in index.iter().enumerate() {
-                    out[(row * items + e) * lanes..][..lanes]
-                        .copy_from_slice(&x_numbers[(row * from_items + i) * lanes..][..lanes]);
-                }
-            }
-        }
+        Op::Gather { x, index } => kernels::gather(of(*x), index, lanes, out, true),
         Op::ScatterSum { x, index } => {
-            let (x_numbers, from_items) = (of(*x), program.items(*x));
             out.fill(0.0);
-            for row in 0..rows {
-                for (e, &i) in index.iter().enumerate() {
-                    let x = &x_numbers[(row * from_items + e) * lanes..][..lanes];
-                    kernels::add(x, &mut out[(row * items + i) * lanes..][..lanes]);
-                }
-            }
+            kernels::scatter(of(*x), index, lanes, out);
+        }
+        Op::GatherPairs { x, pairs, sign } => kernels::gather_pairs(of(*x), pairs, *sign, lanes, out, true),
+        Op::ScatterPairs { x, pairs, sign } => {
+            out.fill(0.0);
+            kernels::scatter_pairs(of(*x), pairs, *sign, lanes, out);
         }
         Op::SumRows(x) => {
             for (row, numbers) in of(*x).chunks_exact(columns).enumerate() {

@@ -305,6 +305,71 @@ vectorised! {
     }
 }
 
+vectorised! {
+    /// Item e of out = (where `fresh`, else +=) item `index[e]` of x; items are of `lanes` numbers.
+    pub fn gather(x: &[f32], index: &[usize], lanes: usize, out: &mut [f32], fresh: bool) {
+        let n_rows = out.len() / (index.len() * lanes);
+        let from = x.len() / n_rows;
+        for (x, out) in x.chunks_exact(from).zip(out.chunks_exact_mut(index.len() * lanes)) {
+            for (&i, out) in index.iter().zip(out.chunks_exact_mut(lanes)) {
+                let x = &x[i * lanes..][..lanes];
+                if fresh {
+                    out.copy_from_slice(x);
+                } else {
+                    out.iter_mut().zip(x).for_each(|(out, x)| *out += x);
+                }
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// Item `index[e]` of out += item e of x.
+    pub fn scatter(x: &[f32], index: &[usize], lanes: usize, out: &mut [f32]) {
+        let n_rows = x.len() / (index.len() * lanes);
+        let to = out.len() / n_rows;
+        for (x, out) in x.chunks_exact(index.len() * lanes).zip(out.chunks_exact_mut(to)) {
+            for (&i, x) in index.iter().zip(x.chunks_exact(lanes)) {
+                out[i * lanes..][..lanes].iter_mut().zip(x).for_each(|(out, x)| *out += x);
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// Item e of out = (where `fresh`, else +=) items i + s j of x, for pairs [i, j].
+    pub fn gather_pairs(
+        x: &[f32], pairs: &[[usize; 2]], sign: f32, lanes: usize, out: &mut [f32], fresh: bool,
+    ) {
+        let n_rows = out.len() / (pairs.len() * lanes);
+        let from = x.len() / n_rows;
+        for (x, out) in x.chunks_exact(from).zip(out.chunks_exact_mut(pairs.len() * lanes)) {
+            for (&[i, j], out) in pairs.iter().zip(out.chunks_exact_mut(lanes)) {
+                let (x, y) = (&x[i * lanes..][..lanes], &x[j * lanes..][..lanes]);
+                if fresh {
+                    out.iter_mut().zip(x).zip(y).for_each(|((out, x), y)| *out = x + sign * y);
+                } else {
+                    out.iter_mut().zip(x).zip(y).for_each(|((out, x), y)| *out += x + sign * y);
+                }
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// Item i of out += item e of x and item j += s times it, for pairs [i, j].
+    pub fn scatter_pairs(x: &[f32], pairs: &[[usize; 2]], sign: f32, lanes: usize, out: &mut [f32]) {
+        let n_rows = x.len() / (pairs.len() * lanes);
+        let to = out.len() / n_rows;
+        for (x, out) in x.chunks_exact(pairs.len() * lanes).zip(out.chunks_exact_mut(to)) {
+            for (&[i, j], x) in pairs.iter().zip(x.chunks_exact(lanes)) {
+                out[i * lanes..][..lanes].iter_mut().zip(x).for_each(|(out, x)| *out += x);
+                out[j * lanes..][..lanes].iter_mut().zip(x).for_each(|(out, x)| *out += sign * x);
+            }
+        }
+    }
+}
+
 /// A row-major matrix within a larger one.
 #[derive(Clone, Copy)]
 pub struct Matrix<'a> {

@@ -122,6 +122,25 @@ pub enum Op {
         /// One entry per item of x.
         index: Arc<[usize]>,
     },
+    /// Item e of the result is x_i + s x_j for the pair `pairs[e]` = [i, j].
+    GatherPairs {
+        /// The operand.
+        x: Value,
+        /// One pair per item of the result.
+        pairs: Arc<[[usize; 2]]>,
+        /// s, 1 or −1.
+        sign: f32,
+    },
+    /// The transpose of `GatherPairs`: item e of x is added to item i of the result, and s times it to
+    /// item j.
+    ScatterPairs {
+        /// The operand.
+        x: Value,
+        /// One pair per item of x.
+        pairs: Arc<[[usize; 2]]>,
+        /// s, 1 or −1.
+        sign: f32,
+    },
     /// The sum over rows.
     SumRows(Value),
     /// Rows of several values with equal items, one after the other.
@@ -274,6 +293,26 @@ impl Program {
         self.push(Op::ScatterSum { x, index }, self.rows(x), items)
     }
 
+    /// x_i + s x_j for each pair [i, j].
+    pub fn gather_pairs(&mut self, x: Value, pairs: impl Into<Arc<[[usize; 2]]>>, sign: f32) -> Value {
+        let pairs = pairs.into();
+        let (rows, items) = (self.rows(x), pairs.len());
+        self.push(Op::GatherPairs { x, pairs, sign }, rows, items)
+    }
+
+    /// Sums over pairs into `items` items: x_e to item i and s x_e to item j.
+    pub fn scatter_pairs(
+        &mut self,
+        x: Value,
+        pairs: impl Into<Arc<[[usize; 2]]>>,
+        sign: f32,
+        items: usize,
+    ) -> Value {
+        let pairs = pairs.into();
+        assert_eq!(pairs.len(), self.items(x));
+        self.push(Op::ScatterPairs { x, pairs, sign }, self.rows(x), items)
+    }
+
     /// The sum over rows.
     pub fn sum_rows(&mut self, x: Value) -> Value {
         self.push(Op::SumRows(x), 1, self.items(x))
@@ -354,6 +393,7 @@ pub fn operands(op: &Op) -> Vec<Value> {
         Op::Add(x, y) | Op::Multiply(x, y) | Op::Cross(x, y) => vec![*x, *y],
         Op::Scale(x, _) | Op::Shift(x, _) | Op::Unary(x, _) | Op::SumRows(x) | Op::Reshape(x) => vec![*x],
         Op::Gather { x, .. } | Op::ScatterSum { x, .. } | Op::Rows { x, .. } => vec![*x],
+        Op::GatherPairs { x, .. } | Op::ScatterPairs { x, .. } => vec![*x],
         Op::Concat(values) => values.clone(),
     }
 }

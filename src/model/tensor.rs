@@ -26,8 +26,8 @@ pub struct TensorProgram {
     program: Program,
     compute: Compute,
     parameters: Vec<Var>,
-    /// The constant index of each gather and scatter.
-    indices: Vec<Option<Tensor>>,
+    /// The constant indices of each gather and scatter; two for pairs.
+    indices: Vec<Vec<Tensor>>,
 }
 
 /// Coordinates and time vectors of a batch on a device.
@@ -48,12 +48,17 @@ struct Dual {
 impl TensorProgram {
     /// A program with this parameter vector.
     pub fn new<X: Copy + Into<f64>>(program: &Program, compute: &Compute, weights: &[X]) -> Result<Self> {
+        let upload = |index: &mut dyn Iterator<Item = usize>| {
+            Tensor::new(index.map(|i| i as u32).collect::<Vec<_>>(), &compute.device)
+        };
         let index_of = |node: &Node| match &node.op {
             Op::Gather { index, .. } | Op::ScatterSum { index, .. } => {
-                let index: Vec<u32> = index.iter().map(|&i| i as u32).collect();
-                Tensor::new(index, &compute.device).map(Some)
+                Ok(vec![upload(&mut index.iter().copied())?])
             }
-            _ => Ok(None),
+            Op::GatherPairs { pairs, .. } | Op::ScatterPairs { pairs, .. } => {
+                (0..2).map(|side| upload(&mut pairs.iter().map(|pair| pair[side]))).collect()
+            }
+            _ => Ok(vec![]),
         };
         let indices = program.nodes().iter().map(index_of).collect::<TensorResult<_>>()?;
         let mut this =
@@ -223,18 +228,22 @@ impl TensorProgram {
                     tangent: values[*x].tangent.clone(),
                 },
                 Op::Unary(x, function) => values[*x].unary(*function)?,
-                Op::Gather { x, .. } => {
-                    let index = index.as_ref().expect("made with the program");
-                    values[*x].map(|x| x.contiguous()?.index_select(index, 1))?
-                }
+                Op::Gather { x, .. } => values[*x].map(|x| x.contiguous()?.index_select(&index[0], 1))?,
+                Op::GatherPairs { x, sign, .. } => values[*x].map(|x| {
+                    let x = x.contiguous()?;
+                    x.index_select(&index[0], 1)?
+                        + x.index_select(&index[1], 1)?.affine(f64::from(*sign), 0.0)?
+                })?,
                 Op::ScatterSum { x, .. } if items == 1 => values[*x].map(|x| x.sum_keepdim(1))?,
-                Op::ScatterSum { x, .. } => {
-                    let index = index.as_ref().expect("made with the program");
-                    values[*x].map(|x| {
-                        let zero = Tensor::zeros((rows, items, n), x.dtype(), x.device())?;
-                        zero.index_add(index, &x.contiguous()?, 1)
-                    })?
-                }
+                Op::ScatterSum { x, .. } => values[*x].map(|x| {
+                    let zero = Tensor::zeros((rows, items, n), x.dtype(), x.device())?;
+                    zero.index_add(&index[0], &x.contiguous()?, 1)
+                })?,
+                Op::ScatterPairs { x, sign, .. } => values[*x].map(|x| {
+                    let zero = Tensor::zeros((rows, items, n), x.dtype(), x.device())?;
+                    let first = zero.index_add(&index[0], &x.contiguous()?, 1)?;
+                    first.index_add(&index[1], &x.affine(f64::from(*sign), 0.0)?, 1)
+                })?,
                 Op::SumRows(x) => values[*x].map(|x| x.sum_keepdim(0))?,
                 Op::Concat(parts) => {
                     let parts: Vec<&Dual> = parts.iter().map(|&part| &values[part]).collect();

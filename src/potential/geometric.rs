@@ -85,3 +85,31 @@ fn blend(first: f64, last: f64, lambda: f64) -> f64 {
         (1.0 - lambda) * first + lambda * last
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::potential::analytic::{DoubleWell, Harmonic};
+
+    #[test]
+    fn derivatives_are_finite_differences() {
+        let first = Harmonic::new(Space::Euclidean { dimension: 2 }, 1.0, vec![0.0; 2]).unwrap();
+        let last = DoubleWell { dimension: 2, barrier_kt: 3.0, tilt_kt: 0.2, stiffness: 2.0 };
+        let path = GeometricPath::new(&first, &last).unwrap();
+        let energy = |lambda: f64, x: [f64; 2]| {
+            let mut u = [0.0];
+            path.energies(&[lambda], &x, &mut u).unwrap();
+            u[0]
+        };
+        let (x, lambda, h) = ([0.4, -0.7], 0.3, 1e-6);
+        let (mut u, mut gradient, mut rate) = ([0.0], [0.0; 2], [0.0]);
+        path.energies_and_gradients(&[lambda], &x, &mut u, &mut gradient).unwrap();
+        path.lambda_derivatives(&[lambda], &x, &mut rate).unwrap();
+        assert!((rate[0] - (energy(lambda + h, x) - energy(lambda - h, x)) / (2.0 * h)).abs() < 1e-8);
+        let numerical = (energy(lambda, [x[0] + h, x[1]]) - energy(lambda, [x[0] - h, x[1]])) / (2.0 * h);
+        assert!((gradient[0] - numerical).abs() < 1e-8);
+        assert!((u[0] - energy(lambda, x)).abs() < 1e-12);
+        let other = Harmonic::new(Space::Euclidean { dimension: 3 }, 1.0, vec![0.0; 3]).unwrap();
+        assert!(GeometricPath::new(&first, &other).is_err());
+    }
+}

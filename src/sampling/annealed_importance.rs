@@ -5,8 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::particles::LogNormalizer;
 use super::resampling::effective_sample_size_log;
-use super::sequential_monte_carlo::{LogNormalizer, pilot_schedule};
+use super::sequential_monte_carlo::pilot_schedule;
 use super::{Bridge, LocalMove, Progress, SequentialMonteCarlo, SequentialMonteCarloSettings, SmcLevel};
 use crate::error::{Error, Result};
 use crate::potential::log_sum_exp;

@@ -12,6 +12,7 @@ mod bridge;
 mod equilibrium;
 pub mod kernel;
 mod langevin;
+mod particles;
 mod replica_exchange;
 mod resampling;
 mod reverse_diffusion;
@@ -24,6 +25,9 @@ pub use bridge::{Bridge, Route};
 pub use equilibrium::{Equilibrium, EquilibriumBlock, EquilibriumSettings, EquilibriumState};
 pub use kernel::{Kernel, LocalMove, Outcome, Step, StepSizeAdapter};
 pub use langevin::{Langevin, LangevinBlock, LangevinSettings, LangevinState, LangevinUnits};
+pub use particles::{
+    LogNormalizer, ParticleSchedule, ParticleState, Population, SequentialMonteCarloSettings, SmcLevel,
+};
 pub use replica_exchange::{ReplicaBlock, ReplicaExchange, ReplicaExchangeSettings, ReplicaState};
 pub use resampling::{
     effective_sample_size, effective_sample_size_log, multinomial_resampling, systematic_resampling,
@@ -32,10 +36,7 @@ pub use reverse_diffusion::{
     ReverseDiffusionGrid, ReverseDiffusionMethod, ReverseDiffusionResult, ReverseDiffusionSettings,
     reverse_diffusion,
 };
-pub use sequential_monte_carlo::{
-    LogNormalizer, ParticleSchedule, ParticleState, Population, SequentialMonteCarlo,
-    SequentialMonteCarloSettings, SmcLevel, pilot_schedule, sequential_monte_carlo,
-};
+pub use sequential_monte_carlo::{SequentialMonteCarlo, pilot_schedule, sequential_monte_carlo};
 pub use torsion_pivot::{PivotBond, TorsionPivot, rotatable_bonds};
 pub use walkers::Walkers;
 

@@ -28,6 +28,7 @@ pub struct Batch {
 const BLOCK: usize = 64;
 
 impl Batch {
+    #[allow(clippy::too_many_arguments, reason = "data, law of the noise and address of the draw")]
     /// Draws the batch of one step; the same step gives the same batch whatever came before.
     pub fn draw(
         &mut self,

@@ -11,3 +11,6 @@ mod trainer;
 
 pub use settings::{StageSettings, TrainSettings};
 pub use trainer::{StepReport, Trainer, TrainerState, validate};
+
+#[cfg(test)]
+mod tests;

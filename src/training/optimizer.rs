@@ -54,11 +54,13 @@ impl Adam {
         let rate = (learning_rate / correction1) as f32;
         let inverse = (1.0 / correction2) as f32;
         let epsilon = settings.epsilon as f32;
+        // 1 − β is formed in f64: in f32, 1 − 0.999 is off by 5e-5.
+        let (c1, c2) = ((1.0 - settings.beta1) as f32, (1.0 - settings.beta2) as f32);
         let keep = (1.0 - learning_rate * settings.weight_decay) as f32;
         let state = self.first.iter_mut().zip(&mut self.second);
         for ((w, &g), (m, v)) in weights.iter_mut().zip(gradient).zip(state) {
-            *m = b1 * *m + (1.0 - b1) * g;
-            *v = b2 * *v + (1.0 - b2) * g * g;
+            *m = b1 * *m + c1 * g;
+            *v = b2 * *v + c2 * g * g;
             *w = keep * *w - rate * *m / ((*v * inverse).sqrt() + epsilon);
         }
     }

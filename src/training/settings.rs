@@ -107,7 +107,7 @@ impl TrainSettings {
         if self.stages.is_empty() {
             return fail("train.stages".into(), "needs at least one stage".into());
         }
-        if !(self.gradient_clip > 0.0) {
+        if self.gradient_clip.is_nan() || self.gradient_clip <= 0.0 {
             return fail(
                 "train.gradient_clip".into(),
                 format!("must be positive, found {}", self.gradient_clip),

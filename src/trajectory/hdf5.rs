@@ -95,9 +95,10 @@ pub(super) fn read_structure(path: &Path) -> Result<Structure> {
     if size > LONGEST_TOPOLOGY {
         return Err(Error::file(path, PLACE, format!("at most {LONGEST_TOPOLOGY} bytes"), size.to_string()));
     }
-    let text = dataset.read_raw::<FixedAscii<LONGEST_TOPOLOGY>>().map_err(unreadable(path, PLACE))?.pop();
+    // Only ever behind a reference: moving a text of this size would overflow the stack.
+    let texts = dataset.read_raw::<FixedAscii<LONGEST_TOPOLOGY>>().map_err(unreadable(path, PLACE))?;
     let bad = |found: String| Error::file(path, PLACE, "a topology of mdtraj as JSON", found);
-    let text = text.as_ref().map(|text| text.as_str()).ok_or_else(|| bad("nothing".into()))?;
+    let text = texts.first().map(|text| text.as_str()).ok_or_else(|| bad("nothing".into()))?;
     let json: JsonTopology = serde_json::from_str(text).map_err(|error| bad(error.to_string()))?;
 
     let mut atoms = Vec::new();

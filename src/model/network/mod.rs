@@ -1,5 +1,6 @@
 //! Networks that a model can be made of; each is one file that builds a [`Program`].
 
+pub mod message_passing;
 pub mod whitened;
 
 use super::program::Program;
@@ -10,8 +11,13 @@ use crate::random::Streams;
 use crate::registry::{Registry, entry};
 
 /// Every network that a configuration can name.
-pub static NETWORKS: Registry<dyn Network, ()> =
-    Registry::new("network", &[entry::<whitened::Whitened, _, _>("whitened")]);
+pub static NETWORKS: Registry<dyn Network, ()> = Registry::new(
+    "network",
+    &[
+        entry::<whitened::Whitened, _, _>("whitened"),
+        entry::<message_passing::MessagePassing, _, _>("message_passing"),
+    ],
+);
 
 /// What a program depends on besides the settings of the network.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,0 +1,174 @@
+//! The gradient of the whole step against finite differences, and exact reproducibility.
+
+use super::batch::Batch;
+use super::gradient::GradientEngine;
+use super::*;
+use crate::model::EnergyModel;
+use crate::model::fused::Weights;
+use crate::model::network::{Architecture, Context, NETWORKS};
+use crate::potential::{Noise, PotentialPath as _, Space};
+use crate::random::{Purpose, Streams};
+use rand_distr::Distribution as _;
+
+/// A zigzag chain of four beads with noise, reduced length.
+fn chain(n_frames: usize) -> Vec<f64> {
+    let space = Space::Centered { n_particles: 4 };
+    let mut rng = Streams::new(2).stream(Purpose::Start, 0);
+    let mut data = vec![];
+    for _ in 0..n_frames {
+        let mut x = [0.0; 12];
+        space.fill_normal(&mut rng, &mut x);
+        let shape = [0.0, 0.0, 0.0, 1.0, 0.6, 0.0, 2.0, 0.0, 0.3, 3.0, 0.6, 0.9];
+        x.iter_mut().zip(shape).for_each(|(x, shape)| *x = 0.8 * shape + 0.1 * *x);
+        space.project(&mut x);
+        data.extend(x);
+    }
+    data
+}
+
+fn model(data: &[f64], random_weights: bool) -> EnergyModel {
+    let bonds = vec![[0, 1], [1, 2], [2, 3]];
+    let architecture = Architecture::new(vec![0, 1, 1, 0], bonds, Noise::default());
+    let table: toml::Table = "kind = 'whitened'\nhidden = [16, 16]\ntime_splines = 9".parse().unwrap();
+    let network = NETWORKS.build("network", table, &()).unwrap();
+    let streams = Streams::new(4);
+    let context = Context { architecture: &architecture, data, streams: &streams };
+    let built = network.build(&context).unwrap();
+    let mut weights = Weights::initial(&built.program, &streams);
+    if random_weights {
+        let mut rng = streams.stream(Purpose::Weights, 1 << 20);
+        weights.update(&built.program, |weights| {
+            for w in weights {
+                let z: f32 = rand_distr::StandardNormal.sample(&mut rng);
+                *w += 0.2 * z;
+            }
+        });
+    }
+    EnergyModel::new(architecture, 0.1, built.program, built.time_table, weights)
+}
+
+fn settings(n_levels: usize) -> TrainSettings {
+    let text = format!(
+        "checkpoint_interval = 5
+         [[stages]]
+         name = 'score'
+         n_steps = 6
+         batch_size = 70
+         learning_rate = 3e-3
+         objectives = [{{ kind = 'denoising_score_matching' }}]
+         [[stages]]
+         name = 'both'
+         n_steps = 6
+         batch_size = 50
+         learning_rate = 1e-3
+         times = {{ n_times = 3, n_levels = {n_levels} }}
+         objectives = [
+            {{ kind = 'denoising_score_matching', weight = 1 }},
+            {{ kind = 'diffusive_classification', weight = 0.7 }},
+         ]"
+    );
+    let settings: TrainSettings = toml::from_str(&text).unwrap();
+    settings.validate().unwrap();
+    settings
+}
+
+#[test]
+fn the_gradient_of_a_step_is_the_derivative_of_its_loss() {
+    let data = chain(50);
+    let data32: Vec<f32> = data.iter().map(|&x| x as f32).collect();
+    for n_levels in [0, 7] {
+        let settings = settings(n_levels);
+        let stage = &settings.stages[1];
+        let objectives = stage.objectives("").unwrap();
+        let mut model = model(&data, true);
+        let mut batch = Batch::default();
+        let (space, noise) = (model.space(), *model.noise());
+        batch.draw(&data32, space, &noise, &stage.times, 50, &Streams::new(3), 0);
+        let mut engine = GradientEngine::default();
+        let offsets: Vec<f64> = (0..n_levels).map(|k| 0.3 * k as f64).collect();
+        let n = model.program.n_parameters();
+        let mut gradient = vec![0.0; n];
+        let mut loss = |model: &EnergyModel, offsets: &[f64], gradient: &mut [f32]| {
+            let losses = engine.evaluate(model, &batch, &objectives, offsets, gradient);
+            (losses.by_objective[0] + 0.7 * losses.by_objective[1], losses.offset_gradient)
+        };
+        let (_, offset_gradient) = loss(&model, &offsets, &mut gradient);
+        let start = model.weights.values().to_vec();
+        let norm = gradient.iter().map(|g| g * g).sum::<f32>().sqrt();
+        // Along the gradient, the slope is its norm.
+        let mut at = |step: f32| {
+            model.weights.update(&model.program, |weights| {
+                for (w, (start, g)) in weights.iter_mut().zip(start.iter().zip(&gradient)) {
+                    *w = start + step * g / norm;
+                }
+            });
+            loss(&model, &offsets, &mut vec![0.0; n]).0
+        };
+        let h = 2e-3;
+        let slope = (at(h) - at(-h)) / (2.0 * f64::from(h));
+        assert!((slope / f64::from(norm) - 1.0).abs() < 5e-3, "{slope} {norm}");
+        at(0.0);
+        for level in 0..n_levels {
+            let mut at = |step: f64| {
+                let mut moved = offsets.clone();
+                moved[level] += step;
+                loss(&model, &moved, &mut vec![0.0; n]).0
+            };
+            let slope = (at(1e-3) - at(-1e-3)) / 2e-3;
+            assert!((slope - offset_gradient[level]).abs() < 1e-6, "{slope} {}", offset_gradient[level]);
+        }
+    }
+}
+
+fn train(n_threads: usize, interrupt: Option<usize>) -> TrainerState {
+    let data = chain(40);
+    let data32: Vec<f32> = data.iter().map(|&x| x as f32).collect();
+    let settings = settings(6);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
+    pool.install(|| {
+        let start = || Trainer::new(model(&data, false), &settings, &data32, Streams::new(8)).unwrap();
+        let mut trainer = start();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.safetensors");
+        while trainer.step().is_some() {
+            if Some(trainer.state().step) == interrupt {
+                resume::save(&path, trainer.state()).unwrap();
+                trainer = start();
+                trainer.restore(resume::load(&path).unwrap()).unwrap();
+            }
+        }
+        trainer.state().clone()
+    })
+}
+
+#[test]
+fn training_ends_in_the_same_bits_on_any_number_of_threads_and_after_a_resume() {
+    let reference = train(1, None);
+    assert_eq!(reference.step, 12);
+    assert_eq!(reference, train(2, None));
+    assert_eq!(reference, train(2, Some(3)));
+    assert_eq!(reference, train(1, Some(6)));
+    assert_eq!(reference, train(1, Some(9)));
+}
+
+#[test]
+fn training_lowers_the_held_out_loss() {
+    let data = chain(400);
+    let data32: Vec<f32> = data.iter().map(|&x| x as f32).collect();
+    let text = "[[stages]]
+        name = 'score'
+        n_steps = 150
+        batch_size = 128
+        learning_rate = 3e-3
+        objectives = [{ kind = 'denoising_score_matching' }]";
+    let settings: TrainSettings = toml::from_str(text).unwrap();
+    let mut trainer = Trainer::new(model(&data, false), &settings, &data32, Streams::new(8)).unwrap();
+    let score = |trainer: &mut Trainer| {
+        let levels = trainer.with_average(|model| validate(model, &data32, &Streams::new(9), 6)).unwrap();
+        levels.iter().map(|(_, loss)| loss).sum::<f64>() / 6.0
+    };
+    let before = score(&mut trainer);
+    while trainer.step().is_some() {}
+    let after = score(&mut trainer);
+    assert!(after < before - 0.05, "{before} {after}");
+}
