@@ -65,7 +65,7 @@ pub fn run(context: &Context) -> Result<()> {
     let n_steps = settings.n_steps();
     context.begin("training", n_steps as u64);
     let mut last_loss = f64::NAN;
-    while let Some(report) = trainer.step() {
+    while let Some(report) = trainer.step()? {
         if !report.loss.is_finite() {
             resume::save(&state_path, trainer.state())?;
             return Err(Error::Diverged { step: report.step + 1, loss: report.loss, checkpoint: state_path });
@@ -99,7 +99,7 @@ pub fn run(context: &Context) -> Result<()> {
     }
     table.flush()?;
 
-    let model = trainer.into_model();
+    let model = trainer.into_model()?;
     let by_level = validate(
         &model,
         if held_out.is_empty() { &data } else { &held_out },
