@@ -34,12 +34,10 @@ impl<'a> Profiles<'a> {
         let values = beads.values(positions_nm)?;
         let data = beads.values(context.data.frames.positions_nm())?;
         let mut profiles = Vec::new();
-        for variable in 0..beads.variables.len() {
+        for (variable, series) in values.iter().enumerate() {
             let axis = axis(beads, &data, variable, settings.n_bins)?;
-            profiles.push(Profile {
-                variables: vec![variable],
-                binned: Binned::new(&[axis], &values[variable])?,
-            });
+            let binned = Binned::new(&[axis], series)?;
+            profiles.push(Profile { variables: vec![variable], binned });
         }
         if beads.variables.len() >= 2 {
             let pairs: Vec<f64> = values[0].iter().zip(&values[1]).flat_map(|(x, y)| [*x, *y]).collect();
