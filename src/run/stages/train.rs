@@ -134,7 +134,7 @@ pub fn load_model(context: &Context) -> Result<EnergyModel> {
         let expected = format!("a model of {} beads: {}", names.len(), names.join(", "));
         return Err(Error::file(directory.join("model.toml"), "bead_names", expected, found));
     }
-    Ok(model)
+    model.on(&Compute::parse(&context.plan.config.device)?)
 }
 
 /// One unit of reduced length: the standard deviation per degree of freedom, 3n − 3 of them.
@@ -182,7 +182,8 @@ fn initial_model(context: &Context, scale: f64, data: &[f32]) -> Result<EnergyMo
     let of_data = network::Context { architecture: &architecture, data: &data, streams: &streams };
     let built = network(context.plan)?.build(&of_data)?;
     let weights = Weights::initial(&built.program, &streams);
-    Ok(EnergyModel::new(architecture, scale, built.program, built.time_table, weights))
+    let model = EnergyModel::new(architecture, scale, built.program, built.time_table, weights);
+    model.on(&Compute::parse(&context.plan.config.device)?)
 }
 
 fn mean(by_level: &[(f64, f64)]) -> f64 {
