@@ -36,7 +36,7 @@ fn main() {
     fill_normal(&mut streams.stream(Purpose::Start, 0), &mut noise);
     weights.update(&built.program, |w| w.iter_mut().zip(&noise).for_each(|(w, z)| *w += 0.01 * *z as f32));
     let model = EnergyModel::new(architecture, 0.1, built.program, built.time_table, weights);
-    let (program, weights) = (&model.program, &model.weights);
+    let (program, weights) = (&model.program, model.weights());
 
     // Pure FMA peak.
     let peak = kernels_peak();
