@@ -115,7 +115,7 @@ fn three_roads_lead_to_the_known_free_energy_of_a_diffusion_path() {
         let mut rates = vec![0.0; n];
         path.lambda_derivatives(&vec![t; n], samples, &mut rates).unwrap();
         // A ladder is independent of the others: its means are the data of the standard error.
-        let mut ladders = vec![0.0; 16];
+        let mut ladders = [0.0; 16];
         rates
             .iter()
             .enumerate()
