@@ -97,14 +97,15 @@ impl Network for Whitened {
 
         let stiffness = p.slice_rows(of_time, start, n_features);
         let stiffness = p.unary(stiffness, Unary::Softplus);
-        let stiffness = p.multiply(stiffness, signal);
         let slope = p.slice_rows(of_time, start + n_features, n_features);
         let constant = p.slice_rows(of_time, start + 2 * n_features, 1);
         let quadratic = p.dot(square, stiffness);
         let linear = p.dot(clipped, slope);
         let sum = p.add(mlp, quadratic);
         let sum = p.add(sum, linear);
-        p.add(sum, constant);
+        let sum = p.add(sum, constant);
+        // Noised data are Gaussian up to terms of order a²: so is the model, whatever the weights.
+        p.multiply(sum, signal);
         Ok(p)
     }
 
