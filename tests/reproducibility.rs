@@ -127,3 +127,43 @@ fn threads_and_interruptions_change_nothing() {
     }
     assert_same("stage by stage", &reference, &results(Path::new(&staged)));
 }
+
+/// Ctrl-C once keeps what was done and says how to go on.
+#[test]
+fn an_interrupted_training_goes_on_to_the_same_bits() {
+    let home = tempfile::tempdir().unwrap();
+    let config = tiny().display().to_string();
+    let path = |name: &str| home.path().join(name).display().to_string();
+    let (whole, cut) = (path("whole"), path("cut"));
+    // Long enough that the signal arrives during training.
+    let longer = ["--set", "train.stages[0].n_steps=1500", "--quiet", "--json"];
+    let arguments = |out: &str, more: &[&str]| -> Vec<String> {
+        let fixed = ["train", &config, "--out", out];
+        fixed.iter().chain(&longer).chain(more).map(|text| text.to_string()).collect()
+    };
+    let run_with = |arguments: Vec<String>| run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(run_with(arguments(&whole, &[])).status.code(), Some(0));
+
+    let begun = arguments(&cut, &[]);
+    let child = kirkwood(&begun.iter().map(String::as_str).collect::<Vec<_>>())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let state = Path::new(&cut).join("train.partial/checkpoints/state.safetensors");
+    let begin = Instant::now();
+    while !state.exists() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "no checkpoint came");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    let error = json(&output)["error"].clone();
+    assert_eq!(error["kind"], "interrupted");
+    assert!(error["message"].as_str().unwrap().contains("--resume"), "{error}");
+
+    assert_eq!(run_with(arguments(&cut, &["--resume"])).status.code(), Some(0));
+    assert_same("interrupted", &results(Path::new(&whole)), &results(Path::new(&cut)));
+}

@@ -297,13 +297,13 @@ impl Default for ReplicaSettings {
         let defaults = ReplicaExchangeSettings::default();
         Self {
             n_levels: defaults.n_levels,
-            n_ladders: defaults.n_ladders,
+            n_ladders: 48,
             n_local_moves: defaults.n_local_moves,
             n_placements: defaults.n_placements,
             n_placement_sweeps: defaults.n_placement_sweeps,
             n_relaxation: defaults.n_burn_in,
             n_sweeps: 1000,
-            keep_every: 20,
+            keep_every: 5,
             local_move: defaults.local_move,
         }
     }
@@ -329,6 +329,8 @@ impl ReplicaSettings {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct EstimateSettings {
+    /// Every how many kept sweeps of replica exchange go into MBAR; thermodynamic integration uses all.
+    pub mbar_every: usize,
     /// Resamples of the block bootstrap.
     pub n_bootstrap: usize,
     /// Bins of a profile along one collective variable.
@@ -339,7 +341,7 @@ pub struct EstimateSettings {
 
 impl Default for EstimateSettings {
     fn default() -> Self {
-        Self { n_bootstrap: 200, n_bins: 72, n_bins_2d: 36 }
+        Self { mbar_every: 8, n_bootstrap: 100, n_bins: 72, n_bins_2d: 36 }
     }
 }
 
@@ -389,6 +391,12 @@ impl Config {
         self.model.noise.validate("model.noise")?;
         self.train.validate()?;
         self.sample.validate()?;
+        let n_kept = self.sample.replica_exchange.n_sweeps / self.sample.replica_exchange.keep_every;
+        if self.estimate.mbar_every == 0 || self.estimate.mbar_every > n_kept {
+            let place = format!("estimate.mbar_every = {}", self.estimate.mbar_every);
+            let message = format!("must be from 1 to the {n_kept} sweeps that replica exchange keeps");
+            return Err(Error::config(place, message, ""));
+        }
         at_least("estimate.n_bootstrap", self.estimate.n_bootstrap, 2)?;
         at_least("estimate.n_bins", self.estimate.n_bins, 2)?;
         at_least("estimate.n_bins_2d", self.estimate.n_bins_2d, 2)?;

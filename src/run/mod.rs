@@ -97,10 +97,13 @@ pub fn check(request: &Request) -> Result<Plan> {
 /// The main job: every stage of the main configuration and its variants, then the report.
 pub fn run(request: &Request, control: &Control) -> Result<Outcome> {
     let plan = Plan::resolve(request)?;
+    let variants = chosen_variants(request, &plan)?;
+    let of_variant = |name: &str| Layout::at(plan.out.join("variants").join(name));
+    let complete = variants.iter().all(|(name, _)| of_variant(name).is_finished("compare"));
     match RunDirectory::inspect(&plan.out, plan.text())? {
-        Found::Finished => return outcome(&plan, "already_finished"),
-        Found::Unfinished if !request.resume => return Err(unfinished(&plan)),
-        Found::Unfinished | Found::Nothing => {}
+        Found::Finished if complete => return outcome(&plan, "already_finished"),
+        Found::Unfinished | Found::Finished if !request.resume => return Err(unfinished(&plan)),
+        Found::Unfinished | Found::Finished | Found::Nothing => {}
     }
     let mut job = Job::begin(request, &plan, control)?;
     for stage in STAGES {
@@ -124,8 +127,31 @@ pub fn stage(name: &str, request: &Request, control: &Control) -> Result<Outcome
         main.finished(stage)?;
     }
     let mut job = Job::begin(request, &plan, control)?;
+    // A variant that was left out of an earlier stage is left out of this one.
+    let previous = STAGES.iter().take_while(|stage| **stage != name).last();
+    job.variants.retain(|(variant, _)| {
+        let layout = Layout::at(plan.out.join("variants").join(variant));
+        previous.is_none_or(|stage| layout.is_finished(stage))
+    });
     job.perform(name)?;
     outcome(&plan, if name == "report" { "finished" } else { "stage_finished" })
+}
+
+/// The variants that a request names.
+fn chosen_variants<'a>(request: &Request, plan: &'a Plan) -> Result<Vec<(&'a str, &'a Plan)>> {
+    let all = plan.variants.iter().map(|(name, plan)| (name.as_str(), plan));
+    match &request.variants {
+        Variants::None => Ok(Vec::new()),
+        Variants::All => Ok(all.collect()),
+        Variants::One(wanted) => {
+            let found: Vec<(&str, &Plan)> = all.clone().filter(|(name, _)| name == wanted).collect();
+            if found.is_empty() {
+                let hint = crate::error::did_you_mean(wanted, all.map(|(name, _)| name));
+                return Err(Error::config(format!("--variant {wanted}"), "there is no such variant", hint));
+            }
+            Ok(found)
+        }
+    }
 }
 
 /// Everything that can be wrong before any long work: the data and the device.
@@ -165,19 +191,7 @@ struct Job<'a> {
 
 impl<'a> Job<'a> {
     fn begin(request: &Request, plan: &'a Plan, control: &'a Control) -> Result<Self> {
-        let variants: Vec<(&str, &Plan)> = match &request.variants {
-            Variants::None => Vec::new(),
-            Variants::All => plan.variants.iter().map(|(name, plan)| (name.as_str(), plan)).collect(),
-            Variants::One(wanted) => {
-                let found = plan.variants.iter().find(|(name, _)| name == wanted);
-                let (name, plan) = found.ok_or_else(|| {
-                    let names = plan.variants.iter().map(|(name, _)| name.as_str());
-                    let hint = crate::error::did_you_mean(wanted, names);
-                    Error::config(format!("--variant {wanted}"), "there is no such variant", hint)
-                })?;
-                vec![(name, plan)]
-            }
-        };
+        let variants = chosen_variants(request, plan)?;
         let data = examine(plan)?;
         let files = plan.config.data.topology.iter().chain(&plan.config.data.trajectory);
         let inputs = files.map(|path| Input::of(path)).collect::<Result<Vec<_>>>()?;

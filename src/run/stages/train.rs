@@ -92,7 +92,9 @@ pub fn run(context: &Context) -> Result<()> {
             table.flush()?;
             resume::save(&state_path, trainer.state())?;
         }
-        if context.control.is_stopping() && step < n_steps {
+        // Not between two rows, whose means would then differ from those of an uninterrupted run.
+        if context.control.is_stopping() && ends_row && step < n_steps {
+            table.flush()?;
             resume::save(&state_path, trainer.state())?;
             context.check_stop()?;
         }

@@ -21,6 +21,7 @@ use crate::free_energy::bootstrap::{bootstrap_mbar, mbar_blocks};
 use crate::free_energy::thermodynamic_integration::{spline_weights, trapezoid_weights};
 use crate::free_energy::{Estimate, Mbar, ReducedEnergies};
 use crate::model::EnergyModel;
+use crate::potential::noise::softplus;
 use crate::potential::{Noise, PotentialPath};
 use crate::run::config::Part;
 use crate::run::directory::{read_json, write_atomic, write_json};
@@ -74,6 +75,7 @@ pub fn run(context: &Context) -> Result<()> {
         let ti = ti_road(&levels, &record, &mut roads)?;
         context.control.progress().advance(1, "MBAR");
         let begin = Instant::now();
+        let levels = levels.thinned(context.plan.config.estimate.mbar_every);
         let energies =
             ReducedEnergies::new(levels.t.len(), levels.reduced_energies(&model)?, levels.state_of())?;
         let mbar = Mbar::new(&energies)?;
@@ -105,7 +107,7 @@ pub fn run(context: &Context) -> Result<()> {
                 "kT",
                 &method,
             ),
-            n_samples: record.n_samples,
+            n_samples: levels.n_samples(),
             n_energy_evaluations: record.n_energy_evaluations + (levels.t.len() * levels.n_samples()) as u64,
             seconds: record.seconds + begin.elapsed().as_secs_f64(),
         });
@@ -231,6 +233,21 @@ impl Levels {
         Ok(Self { t, noise: *model.noise(), n_sweeps, n_ladders, x, positions_nm, du_dt })
     }
 
+    /// Every `stride`-th sweep, for what costs more per sample.
+    fn thinned(self, stride: usize) -> Self {
+        let kept: Vec<usize> = (stride - 1..self.n_sweeps).step_by(stride).collect();
+        let pick = |values: &[f64]| -> Vec<f64> {
+            let of_sweep = values.len() / (self.t.len() * self.n_sweeps);
+            let sweeps = (0..self.t.len()).flat_map(|level| kept.iter().map(move |sweep| (level, sweep)));
+            sweeps
+                .flat_map(|(level, sweep)| &values[(level * self.n_sweeps + sweep) * of_sweep..][..of_sweep])
+                .copied()
+                .collect()
+        };
+        let (x, positions_nm, du_dt) = (pick(&self.x), pick(&self.positions_nm), pick(&self.du_dt));
+        Self { n_sweeps: kept.len(), x, positions_nm, du_dt, ..self }
+    }
+
     fn n_samples(&self) -> usize {
         self.t.len() * self.n_sweeps * self.n_ladders
     }
@@ -275,21 +292,26 @@ struct Integrated {
     rates: Vec<(f64, f64)>,
 }
 
-/// F(t) − F(noise end) = ∫ ⟨∂u/∂t⟩ dt, with nodes in log(a²/g²), along which levels are about equally spaced.
+/// F(t) − F(noise end) = ∫ ⟨∂u/∂t⟩ dt, with nodes in s = ln(1 + a²/g²).
+///
+/// Levels are about equally spaced in s: it follows log(a²/g²) at the data end and stands still where
+/// there is only noise. In log(a²/g²) itself the first interval is as long as ten others, and the spline
+/// turns the noise of its neighbours into several kT there.
 ///
 /// Replicas travel between levels, so the nodes of a ladder are correlated; the integral of every ladder
 /// is an independent estimate, and their spread is the error.
 fn ti_road(levels: &Levels, record: &PartRecord, roads: &mut Vec<Travelled>) -> Result<Integrated> {
     let begin = Instant::now();
-    let log_snr: Vec<f64> = levels.t.iter().map(|t| levels.noise.log_snr(*t)).collect();
-    // d(log a²/g²)/dt = 2 a'/a − (g²)'/g².
-    let dt_dsnr: Vec<f64> = levels
+    let noise = &levels.noise;
+    let nodes: Vec<f64> = levels.t.iter().map(|t| softplus(noise.log_snr(*t))).collect();
+    // d(log a²/g²)/dt = 2 a'/a − (g²)'/g², and ds/d(log a²/g²) = a²/(a² + g²).
+    let dt_ds: Vec<f64> = levels
         .t
         .iter()
         .map(|&t| {
-            let noise = &levels.noise;
-            1.0 / (2.0 * noise.scale_rate(t) / noise.scale(t)
-                - noise.variance_rate(t) / noise.deviation(t).powi(2))
+            let (scale, variance) = (noise.scale(t), noise.deviation(t).powi(2));
+            let rate = 2.0 * noise.scale_rate(t) / scale - noise.variance_rate(t) / variance;
+            (1.0 + variance / (scale * scale)) / rate
         })
         .collect();
     let n_levels = levels.t.len();
@@ -298,11 +320,11 @@ fn ti_road(levels: &Levels, record: &PartRecord, roads: &mut Vec<Travelled>) -> 
         .collect();
     // The integral up to each level, and the whole of it by another rule.
     let weights: Vec<Vec<f64>> = (0..n_levels)
-        .map(|last| if last == 0 { Ok(vec![0.0]) } else { spline_weights(&log_snr[..=last]) })
+        .map(|last| if last == 0 { Ok(vec![0.0]) } else { spline_weights(&nodes[..=last]) })
         .collect::<Result<_>>()?;
-    let trapezoid = trapezoid_weights(&log_snr)?;
+    let trapezoid = trapezoid_weights(&nodes)?;
     let integral = |weights: &[f64], ladder: usize| -> f64 {
-        weights.iter().zip(&rates[ladder]).zip(&dt_dsnr).map(|((w, rate), dt)| w * rate * dt).sum()
+        weights.iter().zip(&rates[ladder]).zip(&dt_ds).map(|((w, rate), dt)| w * rate * dt).sum()
     };
     let ladders: Vec<usize> = (0..levels.n_ladders).collect();
     let of_weights = |weights: &[f64]| -> (f64, f64) {
@@ -312,7 +334,7 @@ fn ti_road(levels: &Levels, record: &PartRecord, roads: &mut Vec<Travelled>) -> 
     let (value, std_error) = curve[n_levels - 1];
     let rule = (value - of_weights(&trapezoid).0).abs();
     let method = format!(
-        "spread of {} ladders, integrated over log SNR by a natural cubic spline (trapezoid: {rule:.3} kT away)",
+        "spread of {} ladders, integrated over ln(1 + a²/g²) by a natural cubic spline (trapezoid: {rule:.3} kT away)",
         levels.n_ladders
     );
     roads.push(Travelled {
@@ -391,6 +413,24 @@ fn interpolate(nodes: &[f64], values: &[f64], at: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn thinning_keeps_whole_sweeps_of_every_level() {
+        // Two levels, four sweeps, two ladders, one coordinate: 100 level + 10 sweep + ladder.
+        let x: Vec<f64> = (0..16).map(|n| f64::from(100 * (n / 8) + 10 * (n / 2 % 4) + n % 2)).collect();
+        let levels = Levels {
+            t: vec![1.0, 0.5],
+            noise: Noise::default(),
+            n_sweeps: 4,
+            n_ladders: 2,
+            positions_nm: x.clone(),
+            du_dt: x.clone(),
+            x,
+        };
+        let thinned = levels.thinned(2);
+        assert_eq!(thinned.x, [10.0, 11.0, 30.0, 31.0, 110.0, 111.0, 130.0, 131.0]);
+        assert_eq!((thinned.n_sweeps, thinned.n_samples()), (2, 8));
+    }
 
     #[test]
     fn interpolation_is_linear_and_ends_at_the_nodes() {
