@@ -15,7 +15,7 @@ fn passes(criterion: &mut Criterion) {
     for (name, n_beads) in [("whitened", 5), ("message_passing", 5), ("message_passing", 22)] {
         let (model, data) = common::model(name, n_beads);
         let batch = common::batch(&model, &data, LANES, 1);
-        let (program, weights) = (&model.program, &model.weights);
+        let (program, weights) = (&model.program, model.weights());
         let mut workspace = model.take_workspace();
         model.load(&mut workspace, &batch.times, &batch.x);
         workspace.coordinate_tangent_mut().fill(0.1);

@@ -19,7 +19,7 @@ const IMPORTS: [(&str, &[&str]); 13] = [
     ("model", &["system", "trajectory", "potential"]),
     ("training", &["system", "trajectory", "potential", "sampling", "model"]),
     ("free_energy", &["system", "trajectory", "potential"]),
-    ("comparison", &["system", "trajectory"]),
+    ("comparison", &["system", "trajectory", "free_energy"]),
     ("report", &[]),
 ];
 
@@ -28,7 +28,8 @@ const JOINS: &str = "run";
 
 /// Word → the files and directories of `src/` that may contain it.
 const RESERVED: [(&str, &[&str]); 8] = [
-    ("chemfiles::", &["trajectory/chemfiles.rs"]),
+    // `mod.rs` and `load.rs` name the module of this name beside them, not the crate.
+    ("chemfiles::", &["trajectory/chemfiles.rs", "trajectory/mod.rs", "trajectory/load.rs"]),
     ("candle_core", &["model/", "training/", "trajectory/pytorch.rs"]),
     ("println!", &["main.rs", "cli/"]),
     ("eprintln!", &["main.rs", "cli/"]),

@@ -1,3 +1,7 @@
 //! The tests of the whole program, as one binary: linking it once is what takes the time.
 
 mod architecture;
+mod bad_input;
+mod common;
+mod config;
+mod reproducibility;

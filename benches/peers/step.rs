@@ -51,7 +51,7 @@ fn export(directory: &Path, model: &EnergyModel, batch: &Batch, loss: f64, gradi
         let bytes: Vec<u8> = numbers.flat_map(f32::to_le_bytes).collect();
         std::fs::write(directory.join(name), bytes).expect("the directory can be written");
     };
-    write("weights.f32", &mut model.weights.values().iter().copied());
+    write("weights.f32", &mut model.weights().values().iter().copied());
     write("table.f32", &mut model.time_table.stored().iter().copied());
     write("x.f32", &mut batch.x.iter().map(|&x| x as f32));
     write("noise.f32", &mut batch.noise.iter().map(|&x| x as f32));

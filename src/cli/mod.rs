@@ -2,7 +2,12 @@
 //!
 //! Results go to standard output, progress to standard error. Exit codes: 0 done; 1 could not be
 //! done; 2 the request was wrong; 3 done, but a verdict says not to trust the number.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this is where the program prints")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::exit,
+    reason = "this is where the program prints and exits"
+)]
 
 mod arguments;
 mod output;

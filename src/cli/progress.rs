@@ -42,6 +42,10 @@ impl Progress for Bars {
         }
     }
 
+    fn note(&self, sentence: &str) {
+        eprintln!("note: {sentence}");
+    }
+
     fn end(&self, sentence: &str) {
         if let Ok(mut current) = self.current.lock()
             && let Some((bar, part, began)) = current.take()

@@ -48,7 +48,7 @@ impl ModelCard {
 pub fn save(directory: &Path, model: &EnergyModel, card: &ModelCard) -> Result<()> {
     let mut card = card.clone();
     card.n_time_rows = model.time_table.n_rows();
-    let tensors = [("weights", model.weights.values()), ("time_table", model.time_table.stored())];
+    let tensors = [("weights", model.weights().values()), ("time_table", model.time_table.stored())];
     write_tensors(&directory.join("model.safetensors"), &tensors, HashMap::new())?;
     let text = toml::to_string(&card).map_err(|error| Error::Tensor(error.to_string()))?;
     write_atomically(&directory.join("model.toml"), text.as_bytes())

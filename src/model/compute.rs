@@ -47,6 +47,11 @@ impl Compute {
         Self { dtype: DType::F64, ..self }
     }
 
+    /// Does the fused executor serve it? It does on the host in f32.
+    pub fn is_fused(&self) -> bool {
+        self.is_cpu() && self.dtype == DType::F32
+    }
+
     /// Is it the host?
     pub fn is_cpu(&self) -> bool {
         matches!(self.device, Device::Cpu)

@@ -10,9 +10,11 @@ use std::sync::Mutex;
 
 use rayon::prelude::*;
 
+use super::compute::Compute;
 use super::fused::{Direction, Weights, Workspace};
 use super::network::Architecture;
 use super::program::Program;
+use super::tensor::{Batch, TensorProgram};
 use super::time_table::TimeTable;
 use crate::error::Result;
 use crate::potential::{Noise, PotentialPath, Space};
@@ -30,10 +32,14 @@ pub struct EnergyModel {
     pub program: Program,
     /// What the network knows about time.
     pub time_table: TimeTable,
-    /// Its parameters.
-    pub weights: Weights,
+    weights: Weights,
     pool: Mutex<Vec<Workspace>>,
+    /// The same program on a device; `None`: the fused executor on the host.
+    device: Option<TensorProgram>,
 }
+
+/// Conformations that are on a device at one time.
+const DEVICE_BATCH: usize = 32_768;
 
 impl EnergyModel {
     /// A model of its parts.
@@ -44,7 +50,48 @@ impl EnergyModel {
         time_table: TimeTable,
         weights: Weights,
     ) -> Self {
-        Self { architecture, length_scale_nm, program, time_table, weights, pool: Mutex::new(vec![]) }
+        let pool = Mutex::new(vec![]);
+        Self { architecture, length_scale_nm, program, time_table, weights, pool, device: None }
+    }
+
+    /// The same model on a device. The host has the fused executor, every other device tensors.
+    pub fn on(mut self, compute: &Compute) -> Result<Self> {
+        self.device = match compute.is_fused() {
+            true => None,
+            false => Some(TensorProgram::new(&self.program, compute, self.weights.values())?),
+        };
+        Ok(self)
+    }
+
+    /// The parameters.
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    /// Replaces the parameters, wherever they are.
+    pub fn set_weights(&mut self, values: &[f32]) -> Result<()> {
+        self.weights.update(&self.program, |weights| weights.copy_from_slice(values));
+        match &mut self.device {
+            None => Ok(()),
+            Some(device) => device.set_weights(values),
+        }
+    }
+
+    /// The program on the device, unless the host is the device.
+    pub fn device(&self) -> Option<&TensorProgram> {
+        self.device.as_ref()
+    }
+
+    /// Conformations with their times, on the device.
+    pub fn upload(&self, device: &TensorProgram, t: &[f64], x: &[f64]) -> Result<Batch> {
+        device.batch(x, &self.time_rows(t, TimeTable::fill))
+    }
+
+    fn time_rows(&self, t: &[f64], fill: impl Fn(&TimeTable, f64, &mut [f32])) -> Vec<f32> {
+        let n_rows = self.time_table.n_rows();
+        let mut rows = vec![0.0; t.len() * n_rows];
+        rows.chunks_exact_mut(n_rows).zip(t).for_each(|(row, &t)| fill(&self.time_table, t, row));
+        rows
     }
 
     /// How data become noise.
@@ -98,25 +145,61 @@ impl EnergyModel {
         }
     }
 
-    fn for_chunks(&self, lambda: &[f64], x: &[f64], u: &mut [f64], gradient: Option<&mut [f64]>, rate: bool) {
+    /// The Gaussian part of u.
+    pub fn gaussian_energy(&self, t: f64, x: &[f64]) -> f64 {
+        let (stiffness, constant) = self.gaussian(t);
+        0.5 * stiffness * squares(x) + constant
+    }
+
+    /// The Gaussian part of ∂u/∂t.
+    fn gaussian_rate(&self, t: f64, x: &[f64]) -> f64 {
+        let (noise, d) = (self.noise(), self.degrees_of_freedom() as f64);
+        let (stiffness, _) = self.gaussian(t);
+        let rate = 2.0 * noise.scale(t) * noise.scale_rate(t) + noise.variance_rate(t);
+        0.5 * stiffness * rate * (d - stiffness * squares(x))
+    }
+
+    /// Adds the Gaussian part to ∂u/∂x of conformations.
+    pub fn add_gaussian_gradient(&self, t: &[f64], x: &[f64], gradient: &mut [f64]) {
+        let size = 3 * self.architecture.n_beads;
+        let frames = gradient.chunks_exact_mut(size).zip(x.chunks_exact(size));
+        for ((gradient, x), &t) in frames.zip(t) {
+            let (stiffness, _) = self.gaussian(t);
+            gradient.iter_mut().zip(x).for_each(|(gradient, x)| *gradient += stiffness * x);
+            // Rounding leaves a net component of 1e-7; the law lives on centred conformations.
+            self.space().project(gradient);
+        }
+    }
+
+    /// ∂u/∂x of a chunk after `reverse`, with the Gaussian part, `[conformation][bead][xyz]`.
+    pub fn unload_gradient(&self, workspace: &Workspace, t: &[f64], x: &[f64], gradient: &mut [f64]) {
+        let n_beads = self.architecture.n_beads;
+        let network = workspace.coordinate_gradient();
+        for (lane, gradient) in gradient.chunks_exact_mut(3 * n_beads).enumerate() {
+            for (bead, xyz) in gradient.chunks_exact_mut(3).enumerate() {
+                for (axis, gradient) in xyz.iter_mut().enumerate() {
+                    *gradient = network[(axis * n_beads + bead) * LANES + lane].into();
+                }
+            }
+        }
+        self.add_gaussian_gradient(t, x, gradient);
+    }
+
+    /// Calls `run` on chunks of u, with the matching times, conformations and gradients.
+    fn for_chunks<'a>(
+        &self,
+        lambda: &'a [f64],
+        x: &'a [f64],
+        u: &'a mut [f64],
+        gradient: Option<&'a mut [f64]>,
+        run: impl Fn(&mut Workspace, &[f64], &[f64], &mut [f64], Option<&mut [f64]>) + Sync,
+    ) {
         let size = 3 * self.architecture.n_beads;
         let run = |t: &[f64], x: &[f64], u: &mut [f64], gradient: Option<&mut [f64]>| {
             let mut workspace = self.take_workspace();
             self.load(&mut workspace, t, x);
             workspace.forward(&self.program, &self.weights);
-            if rate {
-                self.rates(&mut workspace, t, x, u);
-            } else {
-                for (lane, (u, x)) in u.iter_mut().zip(x.chunks_exact(size)).enumerate() {
-                    let (stiffness, constant) = self.gaussian(t[lane]);
-                    let squares: f64 = x.iter().map(|x| x * x).sum();
-                    *u = 0.5 * stiffness * squares + constant + f64::from(workspace.energies()[lane]);
-                }
-            }
-            if let Some(gradient) = gradient {
-                workspace.reverse(&self.program, &self.weights);
-                self.unload_gradient(&workspace, t, x, gradient);
-            }
+            run(&mut workspace, t, x, u, gradient);
             self.return_workspace(workspace);
         };
         let chunks = lambda.par_chunks(LANES).zip(x.par_chunks(LANES * size)).zip(u.par_chunks_mut(LANES));
@@ -128,41 +211,18 @@ impl EnergyModel {
         }
     }
 
-    /// ∂u/∂x of a chunk after `reverse`, with the Gaussian part, `[conformation][bead][xyz]`.
-    pub fn unload_gradient(&self, workspace: &Workspace, t: &[f64], x: &[f64], gradient: &mut [f64]) {
-        let n_beads = self.architecture.n_beads;
-        let network = workspace.coordinate_gradient();
-        let frames = gradient.chunks_exact_mut(3 * n_beads).zip(x.chunks_exact(3 * n_beads));
-        for (lane, (gradient, x)) in frames.enumerate() {
-            let (stiffness, _) = self.gaussian(t[lane]);
-            for bead in 0..n_beads {
-                for axis in 0..3 {
-                    gradient[3 * bead + axis] = stiffness * x[3 * bead + axis]
-                        + f64::from(network[(axis * n_beads + bead) * LANES + lane]);
-                }
-            }
-            // Rounding leaves a net component of 1e-7; the law lives on centred conformations.
-            self.space().project(gradient);
-        }
+    fn add_gaussian_energies(&self, t: &[f64], x: &[f64], u: &mut [f64]) {
+        let frames = x.chunks_exact(3 * self.architecture.n_beads);
+        u.iter_mut().zip(t).zip(frames).for_each(|((u, &t), x)| *u += self.gaussian_energy(t, x));
     }
+}
 
-    fn rates(&self, workspace: &mut Workspace, t: &[f64], x: &[f64], du_dt: &mut [f64]) {
-        let (size, noise) = (3 * self.architecture.n_beads, self.noise());
-        let mut row = vec![0.0_f32; self.time_table.n_rows()];
-        for lane in 0..LANES {
-            self.time_table.fill_rate(t[if lane < t.len() { lane } else { 0 }], &mut row);
-            workspace.set_time_tangent(lane, &row);
-        }
-        workspace.tangent(&self.program, &self.weights, Direction::Time);
-        let d = self.degrees_of_freedom() as f64;
-        for (lane, (du_dt, x)) in du_dt.iter_mut().zip(x.chunks_exact(size)).enumerate() {
-            let (stiffness, _) = self.gaussian(t[lane]);
-            let rate = 2.0 * noise.scale(t[lane]) * noise.scale_rate(t[lane]) + noise.variance_rate(t[lane]);
-            let squares: f64 = x.iter().map(|x| x * x).sum();
-            *du_dt = 0.5 * stiffness * rate * (d - stiffness * squares)
-                + f64::from(workspace.energy_tangents()[lane]);
-        }
-    }
+fn squares(x: &[f64]) -> f64 {
+    x.iter().map(|x| x * x).sum()
+}
+
+fn copy_lanes(lanes: &[f32], u: &mut [f64]) {
+    u.iter_mut().zip(lanes).for_each(|(u, &lane)| *u = lane.into());
 }
 
 impl PotentialPath for EnergyModel {
@@ -175,7 +235,16 @@ impl PotentialPath for EnergyModel {
     }
 
     fn energies(&self, lambda: &[f64], x: &[f64], u: &mut [f64]) -> Result<()> {
-        self.for_chunks(lambda, x, u, None, false);
+        if let Some(device) = &self.device {
+            let size = self.space().dimension();
+            let parts = lambda.chunks(DEVICE_BATCH).zip(x.chunks(DEVICE_BATCH * size));
+            for ((t, x), u) in parts.zip(u.chunks_mut(DEVICE_BATCH)) {
+                u.copy_from_slice(&device.energies(&self.upload(device, t, x)?)?);
+            }
+        } else {
+            self.for_chunks(lambda, x, u, None, |workspace, _, _, u, _| copy_lanes(workspace.energies(), u));
+        }
+        self.add_gaussian_energies(lambda, x, u);
         Ok(())
     }
 
@@ -186,12 +255,52 @@ impl PotentialPath for EnergyModel {
         u: &mut [f64],
         gradient: &mut [f64],
     ) -> Result<()> {
-        self.for_chunks(lambda, x, u, Some(gradient), false);
+        if let Some(device) = &self.device {
+            let size = self.space().dimension();
+            let parts = lambda.chunks(DEVICE_BATCH).zip(x.chunks(DEVICE_BATCH * size));
+            let results = u.chunks_mut(DEVICE_BATCH).zip(gradient.chunks_mut(DEVICE_BATCH * size));
+            for ((t, x), (u, gradient)) in parts.zip(results) {
+                let (energies, gradients) = device.evaluate(&self.upload(device, t, x)?)?;
+                u.copy_from_slice(&energies);
+                gradient.copy_from_slice(&gradients);
+                self.add_gaussian_gradient(t, x, gradient);
+            }
+        } else {
+            self.for_chunks(lambda, x, u, Some(gradient), |workspace, t, x, u, gradient| {
+                copy_lanes(workspace.energies(), u);
+                if let Some(gradient) = gradient {
+                    workspace.reverse(&self.program, &self.weights);
+                    self.unload_gradient(workspace, t, x, gradient);
+                }
+            });
+        }
+        self.add_gaussian_energies(lambda, x, u);
         Ok(())
     }
 
     fn lambda_derivatives(&self, lambda: &[f64], x: &[f64], du_dlambda: &mut [f64]) -> Result<()> {
-        self.for_chunks(lambda, x, du_dlambda, None, true);
+        let size = self.space().dimension();
+        if let Some(device) = &self.device {
+            let parts = lambda.chunks(DEVICE_BATCH).zip(x.chunks(DEVICE_BATCH * size));
+            for ((t, x), du_dt) in parts.zip(du_dlambda.chunks_mut(DEVICE_BATCH)) {
+                let rates = self.time_rows(t, TimeTable::fill_rate);
+                let batch = self.upload(device, t, x)?;
+                du_dt.copy_from_slice(&device.tangent(&batch, Direction::Time, &rates)?);
+            }
+        } else {
+            let n_rows = self.time_table.n_rows();
+            self.for_chunks(lambda, x, du_dlambda, None, |workspace, t, _, du_dt, _| {
+                let rates = self.time_rows(t, TimeTable::fill_rate);
+                for lane in 0..LANES {
+                    let source = if lane < t.len() { lane } else { 0 };
+                    workspace.set_time_tangent(lane, &rates[source * n_rows..][..n_rows]);
+                }
+                workspace.tangent(&self.program, &self.weights, Direction::Time);
+                copy_lanes(workspace.energy_tangents(), du_dt);
+            });
+        }
+        let frames = x.chunks_exact(size).zip(lambda);
+        du_dlambda.iter_mut().zip(frames).for_each(|(du_dt, (x, &t))| *du_dt += self.gaussian_rate(t, x));
         Ok(())
     }
 }

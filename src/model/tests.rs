@@ -132,7 +132,7 @@ fn the_fused_passes_agree_with_tensors_in_f64() {
     for (name, network) in networks() {
         for n_beads in [4, 5, 9] {
             let (model, data) = random_model(&*network, n_beads);
-            let (program, weights) = (&model.program, &model.weights);
+            let (program, weights) = (&model.program, model.weights());
             let (t, x) = noised(&model, &data, LANES);
             let (v, e) = (random(x.len(), 0), random(LANES, 1));
 
@@ -212,7 +212,7 @@ fn derivatives_of_tensors_are_finite_differences() {
         let (program, n) = (&model.program, 6);
         let (t, x) = noised(&model, &data, n);
         let (time, rate) = (time_rows(&model, &t, false), time_rows(&model, &t, true));
-        let weights: Vec<f64> = model.weights.values().iter().map(|&w| w.into()).collect();
+        let weights: Vec<f64> = model.weights().values().iter().map(|&w| w.into()).collect();
         // A step in proportion to the noise, which is the scale on which energies vary.
         let scale = |k: usize| model.noise().deviation(t[k / 15]);
         let v: Vec<f64> = random(x.len(), 2).iter().enumerate().map(|(k, v)| v * scale(k)).collect();
@@ -265,7 +265,7 @@ fn a_rotation_changes_nothing_and_a_reflection_does() {
         let energies = |x: &[f64]| -> Vec<f64> {
             let mut workspace = model.take_workspace();
             model.load(&mut workspace, &t, x);
-            workspace.forward(&model.program, &model.weights);
+            workspace.forward(&model.program, model.weights());
             workspace.energies().iter().map(|&u| u.into()).collect()
         };
         let rotation = Rotation3::from_euler_angles(0.3, -1.1, 2.0);

@@ -202,7 +202,7 @@ impl Default for SampleSettings {
             reverse_diffusion: ReverseDiffusionSettings::default(),
             langevin: LangevinSettings::default(),
             equilibrium: EquilibriumSettings::default(),
-            smc: SequentialMonteCarloSettings::default(),
+            smc: SequentialMonteCarloSettings { n_particles: 50_000, ..Default::default() },
             replica_exchange: ReplicaSettings::default(),
         }
     }

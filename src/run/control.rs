@@ -14,6 +14,8 @@ pub trait Progress: Sync + Send {
     fn advance(&self, done: u64, state: &str);
     /// The part is finished, with one sentence about how it went.
     fn end(&self, sentence: &str);
+    /// Something that the user should know but that stops nothing.
+    fn note(&self, sentence: &str);
 }
 
 /// Shows nothing.
@@ -23,6 +25,7 @@ impl Progress for Silent {
     fn begin(&self, _part: &str, _length: u64) {}
     fn advance(&self, _done: u64, _state: &str) {}
     fn end(&self, _sentence: &str) {}
+    fn note(&self, _sentence: &str) {}
 }
 
 /// Progress and the wish to stop, as every stage receives them.

@@ -212,6 +212,10 @@ impl<'a> Job<'a> {
         let job = Self { plan, control, data, directory, provenance, variants };
         job.store_provenance()?;
         job.directory.log("begin", json!({ "command": request.command, "resume": request.resume }));
+        for warning in &job.data.warnings {
+            job.directory.log("warning", json!(warning));
+            control.progress().note(warning);
+        }
         Ok(job)
     }
 

@@ -1,4 +1,4 @@
-//! The gradient of objectives over a batch, on the fused executor.
+//! The gradient of objectives over a batch, on the fused executor or on a device.
 //!
 //! Energies at a conformation's own time need ∂u/∂x and so all passes; energies at the other times of a
 //! data point need only value and gradient of the parameters. A chunk holds data points with all their
@@ -8,7 +8,9 @@ use rayon::prelude::*;
 
 use super::batch::Batch;
 use super::objective::{Cotangent, Objective, Point};
+use crate::error::Result;
 use crate::model::fused::{Direction, Workspace};
+use crate::model::tensor::TensorProgram;
 use crate::model::{EnergyModel, LANES};
 use crate::potential::PotentialPath as _;
 
@@ -56,9 +58,35 @@ impl GradientEngine {
         objectives: &[Weighted],
         offsets: &[f64],
         gradient: &mut [f32],
-    ) -> Losses {
-        let k = batch.n_times;
-        let points_per_chunk = LANES / k;
+    ) -> Result<Losses> {
+        gradient.fill(0.0);
+        let mut losses =
+            Losses { by_objective: vec![0.0; objectives.len()], offset_gradient: vec![0.0; offsets.len()] };
+        if let Some(device) = model.device() {
+            let lanes = Lanes::new(model, batch, 0..batch.n_points, objectives, offsets);
+            let Losses { by_objective, offset_gradient } = &mut losses;
+            evaluate_on_device(&lanes, device, by_objective, offset_gradient, gradient)?;
+        } else {
+            self.evaluate_fused(model, batch, objectives, offsets);
+            for group in &self.groups {
+                gradient.iter_mut().zip(&group.gradient).for_each(|(sum, part)| *sum += part);
+                losses.by_objective.iter_mut().zip(&group.losses).for_each(|(sum, part)| *sum += part);
+                let offsets = losses.offset_gradient.iter_mut().zip(&group.offset_gradient);
+                offsets.for_each(|(sum, part)| *sum += part);
+            }
+        }
+        losses.by_objective.iter_mut().for_each(|loss| *loss /= batch.n_points as f64);
+        Ok(losses)
+    }
+
+    fn evaluate_fused(
+        &mut self,
+        model: &EnergyModel,
+        batch: &Batch,
+        objectives: &[Weighted],
+        offsets: &[f64],
+    ) {
+        let points_per_chunk = LANES / batch.n_times;
         let n_chunks = batch.n_points.div_ceil(points_per_chunk);
         self.groups.resize_with(N_GROUPS, Group::default);
         self.groups.par_iter_mut().enumerate().for_each(|(group_idx, group)| {
@@ -71,125 +99,191 @@ impl GradientEngine {
             for chunk in (n_chunks * group_idx / N_GROUPS)..(n_chunks * (group_idx + 1) / N_GROUPS) {
                 let first = chunk * points_per_chunk;
                 let last = (first + points_per_chunk).min(batch.n_points);
-                group.add_chunk(model, batch, first..last, objectives, offsets);
+                group.add_chunk(&Lanes::new(model, batch, first..last, objectives, offsets));
             }
         });
-        gradient.fill(0.0);
-        let mut losses =
-            Losses { by_objective: vec![0.0; objectives.len()], offset_gradient: vec![0.0; offsets.len()] };
-        let n = batch.n_points as f64;
-        for group in &self.groups {
-            gradient.iter_mut().zip(&group.gradient).for_each(|(sum, part)| *sum += part);
-            losses.by_objective.iter_mut().zip(&group.losses).for_each(|(sum, part)| *sum += part / n);
-            let offsets = losses.offset_gradient.iter_mut().zip(&group.offset_gradient);
-            offsets.for_each(|(sum, part)| *sum += part);
-        }
-        losses
     }
 }
 
-impl Group {
-    fn add_chunk(
-        &mut self,
-        model: &EnergyModel,
-        batch: &Batch,
+/// Lanes of a batch that are evaluated together, and what is known about them.
+struct Lanes<'a> {
+    model: &'a EnergyModel,
+    objectives: &'a [Weighted],
+    offsets: &'a [f64],
+    n_points: usize,
+    n_times: usize,
+    x: &'a [f64],
+    noise: &'a [f64],
+    times: &'a [f64],
+    levels: &'a [usize],
+}
+
+/// Derivatives of the weighted sum of objectives with respect to what an executor computes.
+struct Slopes {
+    /// v of each lane; empty when no objective reads gradients.
+    directions: Vec<f64>,
+    /// e of u(x_k, t_j), `[lane][j]`.
+    energies: Vec<f64>,
+}
+
+impl<'a> Lanes<'a> {
+    fn new(
+        model: &'a EnergyModel,
+        batch: &'a Batch,
         points: std::ops::Range<usize>,
-        objectives: &[Weighted],
-        offsets: &[f64],
-    ) {
+        objectives: &'a [Weighted],
+        offsets: &'a [f64],
+    ) -> Self {
         let (k, size) = (batch.n_times, model.space().dimension());
-        let d = model.degrees_of_freedom();
-        let (first, n_lanes) = (points.start * k, points.len() * k);
-        let x = &batch.x[first * size..][..n_lanes * size];
-        let z = &batch.noise[first * size..][..n_lanes * size];
-        let t = &batch.times[first..first + n_lanes];
-        let levels = &batch.levels[first..first + n_lanes];
-        let needs_gradients = objectives.iter().any(|o| o.objective.needs_gradients());
-        let n_cross = if objectives.iter().any(|o| o.objective.needs_cross_energies()) { k - 1 } else { 0 };
-        let (program, weights) = (&model.program, &model.weights);
+        let lanes = points.start * k..points.end * k;
+        let vectors = lanes.start * size..lanes.end * size;
+        Self {
+            model,
+            objectives,
+            offsets,
+            n_points: batch.n_points,
+            n_times: k,
+            x: &batch.x[vectors.clone()],
+            noise: &batch.noise[vectors],
+            times: &batch.times[lanes.clone()],
+            levels: &batch.levels[lanes],
+        }
+    }
 
-        // Energies: at the own time in `own`, at the time `shift` places further in `cross[shift − 1]`.
-        let mut own = model.take_workspace();
-        model.load(&mut own, t, x);
-        own.forward(program, weights);
-        let gaussian = |lane: usize, t: f64| {
-            let (stiffness, constant) = model.gaussian(t);
-            let squares: f64 = x[lane * size..][..size].iter().map(|x| x * x).sum();
-            0.5 * stiffness * squares + constant
-        };
-        let mut gradients = vec![];
-        if needs_gradients {
-            own.reverse(program, weights);
-            gradients.resize(n_lanes * size, 0.0);
-            model.unload_gradient(&own, t, x, &mut gradients);
-        }
-        while self.cross.len() < n_cross {
-            self.cross.push(model.take_workspace());
-        }
-        let mut energies = vec![0.0; n_lanes * k];
-        for lane in 0..n_lanes {
-            energies[lane * k + lane % k] = gaussian(lane, t[lane]) + f64::from(own.energies()[lane]);
-        }
-        let partner = |lane: usize, shift: usize| lane - lane % k + (lane % k + shift) % k;
-        for (shift, cross) in (1..=n_cross).zip(&mut self.cross) {
-            let partner_times: Vec<f64> = (0..n_lanes).map(|lane| t[partner(lane, shift)]).collect();
-            model.load(cross, &partner_times, x);
-            cross.forward(program, weights);
-            for lane in 0..n_lanes {
-                let at = partner(lane, shift);
-                energies[lane * k + at % k] = gaussian(lane, t[at]) + f64::from(cross.energies()[lane]);
-            }
-        }
+    fn n_lanes(&self) -> usize {
+        self.times.len()
+    }
 
-        // Objectives, point by point.
-        let noise = model.noise();
-        let deviations: Vec<f64> = t.iter().map(|&t| noise.deviation(t)).collect();
-        let diffusions: Vec<f64> = t.iter().map(|&t| noise.diffusion(t)).collect();
-        let lane_offsets: Vec<f64> =
-            levels.iter().map(|&level| offsets.get(level).copied().unwrap_or(0.0)).collect();
-        let mut directions = vec![0.0; gradients.len()];
-        let mut energy_slopes = vec![0.0; n_lanes * k];
+    fn needs_gradients(&self) -> bool {
+        self.objectives.iter().any(|o| o.objective.needs_gradients())
+    }
+
+    /// At how many other times each conformation is evaluated.
+    fn n_shifts(&self) -> usize {
+        let needed = self.objectives.iter().any(|o| o.objective.needs_cross_energies());
+        if needed { self.n_times - 1 } else { 0 }
+    }
+
+    /// The lane `shift` places further within the same data point.
+    fn partner(&self, lane: usize, shift: usize) -> usize {
+        lane - lane % self.n_times + (lane % self.n_times + shift) % self.n_times
+    }
+
+    /// Times of the partners.
+    fn partner_times(&self, shift: usize) -> Vec<f64> {
+        (0..self.n_lanes()).map(|lane| self.times[self.partner(lane, shift)]).collect()
+    }
+
+    /// Stores u of the network at the partners' times in `[lane][j]`, with the Gaussian part.
+    fn store<U: Copy + Into<f64>>(&self, shift: usize, network: &[U], energies: &mut [f64]) {
+        let size = self.x.len() / self.n_lanes();
+        for (lane, x) in self.x.chunks_exact(size).enumerate() {
+            let at = self.partner(lane, shift);
+            energies[lane * self.n_times + at % self.n_times] =
+                self.model.gaussian_energy(self.times[at], x) + network[lane].into();
+        }
+    }
+
+    /// e of each lane at the partners' times.
+    fn slopes_at<'b>(&'b self, shift: usize, energies: &'b [f64]) -> impl Iterator<Item = f64> + 'b {
+        let k = self.n_times;
+        (0..self.n_lanes()).map(move |lane| energies[lane * k + self.partner(lane, shift) % k])
+    }
+
+    /// Evaluates the objectives, point by point.
+    fn slopes(
+        &self,
+        gradients: &[f64],
+        energies: &[f64],
+        losses: &mut [f64],
+        offset_gradient: &mut [f64],
+    ) -> Slopes {
+        let (k, size) = (self.n_times, self.x.len() / self.n_lanes());
+        let noise = self.model.noise();
+        let deviations: Vec<f64> = self.times.iter().map(|&t| noise.deviation(t)).collect();
+        let diffusions: Vec<f64> = self.times.iter().map(|&t| noise.diffusion(t)).collect();
+        let offset = |&level: &usize| self.offsets.get(level).copied().unwrap_or(0.0);
+        let offsets: Vec<f64> = self.levels.iter().map(offset).collect();
+        let mut slopes =
+            Slopes { directions: vec![0.0; gradients.len()], energies: vec![0.0; energies.len()] };
         let mut offset_slopes = vec![0.0; k];
-        for lane in (0..n_lanes).step_by(k) {
+        for lane in (0..self.n_lanes()).step_by(k) {
             let lanes = lane..lane + k;
-            let vectors = if needs_gradients { lane * size..(lane + k) * size } else { 0..0 };
+            let matrix = lane * k..(lane + k) * k;
+            let vectors = if gradients.is_empty() { 0..0 } else { lane * size..(lane + k) * size };
             let point = Point {
-                degrees_of_freedom: d,
-                times: &t[lanes.clone()],
+                degrees_of_freedom: self.model.degrees_of_freedom(),
+                times: &self.times[lanes.clone()],
                 deviations: &deviations[lanes.clone()],
                 diffusions: &diffusions[lanes.clone()],
-                noise: &z[lane * size..(lane + k) * size],
+                noise: &self.noise[lane * size..(lane + k) * size],
                 gradients: &gradients[vectors.clone()],
-                energies: &energies[lane * k..(lane + k) * k],
-                offsets: &lane_offsets[lanes],
+                energies: &energies[matrix.clone()],
+                offsets: &offsets[lanes.clone()],
             };
             offset_slopes.fill(0.0);
             let mut cotangent = Cotangent {
-                gradients: &mut directions[vectors],
-                energies: &mut energy_slopes[lane * k..(lane + k) * k],
+                gradients: &mut slopes.directions[vectors],
+                energies: &mut slopes.energies[matrix],
                 offsets: &mut offset_slopes,
             };
-            for (weighted, loss) in objectives.iter().zip(&mut self.losses) {
-                let weight = weighted.weight / batch.n_points as f64;
+            for (weighted, loss) in self.objectives.iter().zip(losses.iter_mut()) {
+                let weight = weighted.weight / self.n_points as f64;
                 *loss += weighted.objective.add(&point, weight, &mut cotangent);
             }
-            for (idx, slope) in offset_slopes.iter().enumerate() {
-                if let Some(sum) = self.offset_gradient.get_mut(levels[lane + idx]) {
+            for (level, slope) in self.levels[lanes].iter().zip(&offset_slopes) {
+                if let Some(sum) = offset_gradient.get_mut(*level) {
                     *sum += slope;
                 }
             }
         }
+        slopes
+    }
+}
 
-        // Gradient of the parameters.
-        let mut slopes = [0.0_f32; LANES];
-        for (lane, slope) in slopes[..n_lanes].iter_mut().enumerate() {
-            *slope = energy_slopes[lane * k + lane % k] as f32;
+impl Group {
+    /// One chunk of at most [`LANES`] lanes on the fused executor.
+    fn add_chunk(&mut self, lanes: &Lanes) {
+        let model = lanes.model;
+        let (program, weights) = (&model.program, model.weights());
+        let (x, t, n_lanes) = (lanes.x, lanes.times, lanes.n_lanes());
+        let n_shifts = lanes.n_shifts();
+
+        let mut own = model.take_workspace();
+        model.load(&mut own, t, x);
+        own.forward(program, weights);
+        let mut gradients = vec![];
+        if lanes.needs_gradients() {
+            own.reverse(program, weights);
+            gradients.resize(x.len(), 0.0);
+            model.unload_gradient(&own, t, x, &mut gradients);
         }
-        if needs_gradients {
+        let mut energies = vec![0.0; n_lanes * lanes.n_times];
+        lanes.store(0, own.energies(), &mut energies);
+        while self.cross.len() < n_shifts {
+            self.cross.push(model.take_workspace());
+        }
+        for (shift, cross) in (1..=n_shifts).zip(&mut self.cross) {
+            model.load(cross, &lanes.partner_times(shift), x);
+            cross.forward(program, weights);
+            lanes.store(shift, cross.energies(), &mut energies);
+        }
+
+        let slopes = lanes.slopes(&gradients, &energies, &mut self.losses, &mut self.offset_gradient);
+
+        // Lanes beyond the last data point repeat the first one and count for nothing.
+        let mut e = [0.0_f32; LANES];
+        let fill = |e: &mut [f32], shift: usize| {
+            e.iter_mut()
+                .zip(lanes.slopes_at(shift, &slopes.energies))
+                .for_each(|(e, slope)| *e = slope as f32);
+        };
+        fill(&mut e, 0);
+        if lanes.needs_gradients() {
             let n_beads = model.architecture.n_beads;
             let tangent = own.coordinate_tangent_mut();
             tangent.fill(0.0);
-            for (lane, direction) in directions.chunks_exact(size).enumerate() {
+            for (lane, direction) in slopes.directions.chunks_exact(3 * n_beads).enumerate() {
                 for (bead, xyz) in direction.chunks_exact(3).enumerate() {
                     for (axis, &v) in xyz.iter().enumerate() {
                         tangent[(axis * n_beads + bead) * LANES + lane] = v as f32;
@@ -197,17 +291,52 @@ impl Group {
                 }
             }
             own.tangent(program, weights, Direction::Coordinates);
-            own.reverse_tangent(program, weights, &slopes, &mut self.gradient);
+            own.reverse_tangent(program, weights, &e, &mut self.gradient);
         } else {
-            own.reverse_energy(program, weights, &slopes, &mut self.gradient);
+            own.reverse_energy(program, weights, &e, &mut self.gradient);
         }
         model.return_workspace(own);
-        for (shift, cross) in (1..=n_cross).zip(&mut self.cross) {
-            let mut slopes = [0.0_f32; LANES];
-            for (lane, slope) in slopes[..n_lanes].iter_mut().enumerate() {
-                *slope = energy_slopes[lane * k + partner(lane, shift) % k] as f32;
-            }
-            cross.reverse_energy(program, weights, &slopes, &mut self.gradient);
+        for (shift, cross) in (1..=n_shifts).zip(&mut self.cross) {
+            fill(&mut e, shift);
+            cross.reverse_energy(program, weights, &e, &mut self.gradient);
         }
     }
+}
+
+/// A whole batch on a device: the same, through tensors.
+fn evaluate_on_device(
+    lanes: &Lanes,
+    device: &TensorProgram,
+    losses: &mut [f64],
+    offset_gradient: &mut [f64],
+    gradient: &mut [f32],
+) -> Result<()> {
+    let model = lanes.model;
+    let (x, t) = (lanes.x, lanes.times);
+    let own = model.upload(device, t, x)?;
+    let mut energies = vec![0.0; lanes.n_lanes() * lanes.n_times];
+    let mut gradients = vec![];
+    if lanes.needs_gradients() {
+        let (network, network_gradients) = device.evaluate(&own)?;
+        lanes.store(0, &network, &mut energies);
+        gradients = network_gradients;
+        model.add_gaussian_gradient(t, x, &mut gradients);
+    } else {
+        lanes.store(0, &device.energies(&own)?, &mut energies);
+    }
+    let mut cross = vec![];
+    for shift in 1..=lanes.n_shifts() {
+        let batch = model.upload(device, &lanes.partner_times(shift), x)?;
+        lanes.store(shift, &device.energies(&batch)?, &mut energies);
+        cross.push(batch);
+    }
+    let slopes = lanes.slopes(&gradients, &energies, losses, offset_gradient);
+    let none = vec![0.0; x.len()];
+    for (shift, batch) in std::iter::once(&own).chain(&cross).enumerate() {
+        let v = if shift == 0 && lanes.needs_gradients() { &slopes.directions } else { &none };
+        let e: Vec<f64> = lanes.slopes_at(shift, &slopes.energies).collect();
+        let part = device.parameter_gradient(batch, v, &e)?;
+        gradient.iter_mut().zip(part).for_each(|(sum, part)| *sum += part as f32);
+    }
+    Ok(())
 }

@@ -84,7 +84,7 @@ impl Default for TrainSettings {
                 },
                 StageSettings {
                     name: "classification".into(),
-                    n_steps: 4000,
+                    n_steps: 16_000,
                     batch_size: 512,
                     learning_rate: 2e-3,
                     final_learning_rate: None,

@@ -4,6 +4,7 @@ use super::batch::Batch;
 use super::gradient::GradientEngine;
 use super::*;
 use crate::model::EnergyModel;
+use crate::model::compute::{Compute, devices};
 use crate::model::fused::Weights;
 use crate::model::network::{Architecture, Context, NETWORKS};
 use crate::potential::{Noise, PotentialPath as _, Space};
@@ -89,19 +90,16 @@ fn the_gradient_of_a_step_is_the_derivative_of_its_loss() {
         let n = model.program.n_parameters();
         let mut gradient = vec![0.0; n];
         let mut loss = |model: &EnergyModel, offsets: &[f64], gradient: &mut [f32]| {
-            let losses = engine.evaluate(model, &batch, &objectives, offsets, gradient);
+            let losses = engine.evaluate(model, &batch, &objectives, offsets, gradient).unwrap();
             (losses.by_objective[0] + 0.7 * losses.by_objective[1], losses.offset_gradient)
         };
         let (_, offset_gradient) = loss(&model, &offsets, &mut gradient);
-        let start = model.weights.values().to_vec();
+        let start = model.weights().values().to_vec();
         let norm = gradient.iter().map(|g| g * g).sum::<f32>().sqrt();
         // Along the gradient, the slope is its norm.
         let mut at = |step: f32| {
-            model.weights.update(&model.program, |weights| {
-                for (w, (start, g)) in weights.iter_mut().zip(start.iter().zip(&gradient)) {
-                    *w = start + step * g / norm;
-                }
-            });
+            let moved: Vec<f32> = start.iter().zip(&gradient).map(|(w, g)| w + step * g / norm).collect();
+            model.set_weights(&moved).unwrap();
             loss(&model, &offsets, &mut vec![0.0; n]).0
         };
         let h = 2e-3;
@@ -130,7 +128,7 @@ fn train(n_threads: usize, interrupt: Option<usize>) -> TrainerState {
         let mut trainer = start();
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state.safetensors");
-        while trainer.step().is_some() {
+        while trainer.step().unwrap().is_some() {
             if Some(trainer.state().step) == interrupt {
                 resume::save(&path, trainer.state()).unwrap();
                 trainer = start();
@@ -168,7 +166,45 @@ fn training_lowers_the_held_out_loss() {
         levels.iter().map(|(_, loss)| loss).sum::<f64>() / 6.0
     };
     let before = score(&mut trainer);
-    while trainer.step().is_some() {}
+    while trainer.step().unwrap().is_some() {}
     let after = score(&mut trainer);
     assert!(after < before - 0.05, "{before} {after}");
+}
+
+#[test]
+fn every_device_gives_the_gradient_of_the_fused_executor() {
+    let data = chain(50);
+    let data32: Vec<f32> = data.iter().map(|&x| x as f32).collect();
+    let settings = settings(7);
+    let offsets: Vec<f64> = (0..7).map(|k| 0.2 * k as f64).collect();
+    let mut devices = devices();
+    devices.push(("tensors in f64".into(), Compute::cpu().in_f64()));
+    for stage in &settings.stages {
+        let objectives = stage.objectives("").unwrap();
+        let fused = model(&data, true);
+        let mut batch = Batch::default();
+        let (space, noise) = (fused.space(), *fused.noise());
+        batch.draw(&data32, space, &noise, &stage.times, 30, &Streams::new(3), 0);
+        let n = fused.program.n_parameters();
+        let evaluate = |model: &EnergyModel| {
+            let mut gradient = vec![0.0; n];
+            let mut engine = GradientEngine::default();
+            let losses = engine.evaluate(model, &batch, &objectives, &offsets, &mut gradient).unwrap();
+            (losses, gradient)
+        };
+        let (expected, expected_gradient) = evaluate(&fused);
+        let largest = expected_gradient.iter().fold(0.0_f32, |a, g| a.max(g.abs()));
+        for (name, compute) in &devices {
+            let (found, gradient) = evaluate(&model(&data, true).on(compute).unwrap());
+            for (a, b) in expected.by_objective.iter().zip(&found.by_objective) {
+                assert!((a - b).abs() < 1e-4 * a.abs(), "{name}: {a} {b}");
+            }
+            for (a, b) in expected.offset_gradient.iter().zip(&found.offset_gradient) {
+                assert!((a - b).abs() < 1e-5, "{name}: {a} {b}");
+            }
+            for (a, b) in expected_gradient.iter().zip(&gradient) {
+                assert!((a - b).abs() < 1e-3 * largest, "{name}: {a} {b}");
+            }
+        }
+    }
 }

@@ -21,7 +21,9 @@ pub struct TimeSettings {
     /// Fraction of partners that are neighbours of the time before them in log(a²/g²).
     pub neighbour_fraction: f64,
     /// Standard deviation of the step to a neighbour, in units of log(a²/g²). Two levels tell each other
-    /// something while √(2d) |log g_t/g_s| is about 1.
+    /// something while √(2d) |log g_t/g_s| is about 1; longer steps tie distant levels to each other. On
+    /// five beads, 4000 steps of the second stage: JS excess 0.0027, 0.0021 and 0.0016 for 0.5, 1 and 2,
+    /// against 0.0071 where half of the partners are uniform in t.
     pub neighbour_step: f64,
     /// Draw all times from so many levels, uniform in log(a²/g²), with a free offset for each; 0: continuous.
     pub n_levels: usize,
@@ -34,9 +36,9 @@ impl Default for TimeSettings {
         Self {
             n_times: 1,
             law: TimeLaw::default(),
-            partner_law: TimeLaw::UniformTime,
-            neighbour_fraction: 0.5,
-            neighbour_step: 0.5,
+            partner_law: TimeLaw::default(),
+            neighbour_fraction: 1.0,
+            neighbour_step: 1.5,
             n_levels: 0,
             shared_noise: false,
         }
@@ -49,12 +51,13 @@ impl Default for TimeSettings {
 pub enum TimeLaw {
     /// Uniform in t.
     UniformTime,
-    /// Uniform in log g: every decade of noise counts the same.
-    #[default]
+    /// Uniform in log g: every decade of noise counts the same. For variance preserving noise, few points
+    /// see the levels at which the noise outweighs the data.
     LogUniformNoise,
     /// Uniform in log(a²/g²).
     UniformLogSnr,
-    /// One half uniform in log g, the other uniform in t.
+    /// Four fifths uniform in log g, one fifth uniform in log(a²/g²).
+    #[default]
     Mixed,
 }
 
@@ -77,8 +80,8 @@ impl TimeLaw {
                 };
                 noise.time_at_log_snr(log_snr)
             }
-            Self::Mixed if q < 0.5 => Self::LogUniformNoise.quantile(noise, 2.0 * q),
-            Self::Mixed => Self::UniformTime.quantile(noise, 2.0 * q - 1.0),
+            Self::Mixed if q < 0.8 => Self::LogUniformNoise.quantile(noise, q / 0.8),
+            Self::Mixed => Self::UniformLogSnr.quantile(noise, (q - 0.8) / 0.2),
         }
     }
 }

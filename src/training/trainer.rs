@@ -68,8 +68,8 @@ impl<'a> Trainer<'a> {
         let n = model.program.n_parameters();
         let state = TrainerState {
             step: 0,
-            weights: model.weights.values().to_vec(),
-            average: model.weights.values().to_vec(),
+            weights: model.weights().values().to_vec(),
+            average: model.weights().values().to_vec(),
             adam: Adam::new(n),
             offsets: vec![],
             offset_moments: [vec![], vec![]],
@@ -100,7 +100,7 @@ impl<'a> Trainer<'a> {
                 state.weights.len().to_string(),
             ));
         }
-        self.model.weights.update(&self.model.program, |weights| weights.copy_from_slice(&state.weights));
+        self.model.set_weights(&state.weights)?;
         self.state = state;
         Ok(())
     }
@@ -124,8 +124,8 @@ impl<'a> Trainer<'a> {
 
     /// Does one step; `None` when all stages are done. A loss that is not finite is returned, and the
     /// state stays as it was before the step.
-    pub fn step(&mut self) -> Option<StepReport> {
-        let (stage_idx, stage, first) = self.stage()?;
+    pub fn step(&mut self) -> Result<Option<StepReport>> {
+        let Some((stage_idx, stage, first)) = self.stage() else { return Ok(None) };
         let state = &mut self.state;
         if state.step == first {
             // A new stage has other objectives: moments of the old gradients would only mislead.
@@ -138,7 +138,7 @@ impl<'a> Trainer<'a> {
         self.batch.draw(self.data, space, &noise, &stage.times, stage.batch_size, &self.streams, step);
         let objectives = &self.objectives[stage_idx];
         let losses =
-            self.engine.evaluate(&self.model, &self.batch, objectives, &state.offsets, &mut self.gradient);
+            self.engine.evaluate(&self.model, &self.batch, objectives, &state.offsets, &mut self.gradient)?;
         let loss = losses.by_objective.iter().zip(objectives).map(|(loss, o)| loss * o.weight).sum::<f64>();
         let gradient_norm = optimizer::clip(&mut self.gradient, self.settings.gradient_clip);
         let rate = optimizer::learning_rate(
@@ -150,36 +150,33 @@ impl<'a> Trainer<'a> {
         );
         if loss.is_finite() && gradient_norm.is_finite() {
             state.adam.step(&self.settings.adam, rate, &self.gradient, &mut state.weights);
-            self.model.weights.update(&self.model.program, |weights| weights.copy_from_slice(&state.weights));
+            self.model.set_weights(&state.weights)?;
             optimizer::average(&mut state.average, &state.weights, self.settings.ema_decay, state.step);
             step_offsets(state, rate, &losses.offset_gradient);
             state.step += 1;
         }
-        Some(StepReport {
+        Ok(Some(StepReport {
             step: state.step,
             stage: stage_idx,
             loss: if gradient_norm.is_finite() { loss } else { f64::NAN },
             objectives: objectives.iter().map(|o| o.objective.name()).zip(losses.by_objective).collect(),
             learning_rate: rate,
             gradient_norm,
-        })
+        }))
     }
 
     /// Runs `f` on the model with averaged weights.
-    pub fn with_average<T>(&mut self, f: impl FnOnce(&EnergyModel) -> T) -> T {
-        let model = &mut self.model;
-        model.weights.update(&model.program, |weights| weights.copy_from_slice(&self.state.average));
-        let result = f(model);
-        model.weights.update(&model.program, |weights| weights.copy_from_slice(&self.state.weights));
+    pub fn with_average<T>(&mut self, f: impl FnOnce(&EnergyModel) -> Result<T>) -> Result<T> {
+        self.model.set_weights(&self.state.average)?;
+        let result = f(&self.model);
+        self.model.set_weights(&self.state.weights)?;
         result
     }
 
     /// The model with averaged weights.
-    pub fn into_model(mut self) -> EnergyModel {
-        self.model
-            .weights
-            .update(&self.model.program, |weights| weights.copy_from_slice(&self.state.average));
-        self.model
+    pub fn into_model(mut self) -> Result<EnergyModel> {
+        self.model.set_weights(&self.state.average)?;
+        Ok(self.model)
     }
 }
 

@@ -5,6 +5,7 @@
 //! excess over it is what says something.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::f64::consts::PI;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -184,8 +185,8 @@ fn write_metrics(context: &Context, directory: &Path, sets: &[Set]) -> Result<()
     for set in drawn {
         context.check_stop()?;
         let n = set.n_effective();
-        if !floors.contains_key(&n) {
-            let floor = noise_floor(
+        if let Entry::Vacant(place) = floors.entry(n) {
+            place.insert(noise_floor(
                 &metrics,
                 &Sample::new(&pooled)?,
                 Some(&decorrelated),
@@ -193,8 +194,7 @@ fn write_metrics(context: &Context, directory: &Path, sets: &[Set]) -> Result<()
                 data.n_effective(),
                 context.plan.config.compare.n_floor_splits,
                 &context.streams(),
-            )?;
-            floors.insert(n, floor);
+            )?);
         }
         let against = |reference: &Set| -> Result<Vec<Estimate>> {
             let (a, b) = (set.sample()?, reference.sample()?);

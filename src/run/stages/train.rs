@@ -65,7 +65,7 @@ pub fn run(context: &Context) -> Result<()> {
     let n_steps = settings.n_steps();
     context.begin("training", n_steps as u64);
     let mut last_loss = f64::NAN;
-    while let Some(report) = trainer.step() {
+    while let Some(report) = trainer.step()? {
         if !report.loss.is_finite() {
             resume::save(&state_path, trainer.state())?;
             return Err(Error::Diverged { step: report.step + 1, loss: report.loss, checkpoint: state_path });
@@ -99,7 +99,7 @@ pub fn run(context: &Context) -> Result<()> {
     }
     table.flush()?;
 
-    let model = trainer.into_model();
+    let model = trainer.into_model()?;
     let by_level = validate(
         &model,
         if held_out.is_empty() { &data } else { &held_out },
@@ -134,7 +134,7 @@ pub fn load_model(context: &Context) -> Result<EnergyModel> {
         let expected = format!("a model of {} beads: {}", names.len(), names.join(", "));
         return Err(Error::file(directory.join("model.toml"), "bead_names", expected, found));
     }
-    Ok(model)
+    model.on(&Compute::parse(&context.plan.config.device)?)
 }
 
 /// One unit of reduced length: the standard deviation per degree of freedom, 3n − 3 of them.
@@ -182,7 +182,8 @@ fn initial_model(context: &Context, scale: f64, data: &[f32]) -> Result<EnergyMo
     let of_data = network::Context { architecture: &architecture, data: &data, streams: &streams };
     let built = network(context.plan)?.build(&of_data)?;
     let weights = Weights::initial(&built.program, &streams);
-    Ok(EnergyModel::new(architecture, scale, built.program, built.time_table, weights))
+    let model = EnergyModel::new(architecture, scale, built.program, built.time_table, weights);
+    model.on(&Compute::parse(&context.plan.config.device)?)
 }
 
 fn mean(by_level: &[(f64, f64)]) -> f64 {

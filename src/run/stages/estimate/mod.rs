@@ -116,8 +116,8 @@ pub fn run(context: &Context) -> Result<()> {
         write_path(&directory, &levels, normalizer.as_ref(), &curve, &ti)?;
         let replicates: Vec<&[f64]> =
             bootstrap.replicates.iter().map(|numbers| &numbers[levels.t.len()..]).collect();
-        let full = profiles.numbers(&mbar.weights(last));
-        profiles.write(&directory, &full, &replicates, blocks.inflation(), &method, &mut diagnostics)?;
+        let weights = mbar.weights(last);
+        profiles.write(&directory, &weights, &replicates, blocks.inflation(), &method, &mut diagnostics)?;
         context.control.progress().end(&format!("{} levels, {} samples", levels.t.len(), record.n_samples));
     }
 

@@ -12,6 +12,9 @@ use crate::run::directory::write_atomic;
 use crate::run::stages::Context;
 use crate::run::summary::entry;
 
+/// Effective samples (Kish) behind a bin that is shown.
+const LEAST_SAMPLES: f64 = 3.0;
+
 /// Profiles along every collective variable, the surface of the first two, and members of every state.
 pub struct Profiles<'a> {
     beads: &'a Beads,
@@ -34,12 +37,10 @@ impl<'a> Profiles<'a> {
         let values = beads.values(positions_nm)?;
         let data = beads.values(context.data.frames.positions_nm())?;
         let mut profiles = Vec::new();
-        for variable in 0..beads.variables.len() {
+        for (variable, series) in values.iter().enumerate() {
             let axis = axis(beads, &data, variable, settings.n_bins)?;
-            profiles.push(Profile {
-                variables: vec![variable],
-                binned: Binned::new(&[axis], &values[variable])?,
-            });
+            let binned = Binned::new(&[axis], series)?;
+            profiles.push(Profile { variables: vec![variable], binned });
         }
         if beads.variables.len() >= 2 {
             let pairs: Vec<f64> = values[0].iter().zip(&values[1]).flat_map(|(x, y)| [*x, *y]).collect();
@@ -70,12 +71,15 @@ impl<'a> Profiles<'a> {
         numbers
     }
 
-    /// Writes `pmf_NAME.csv` for every profile and notes the populations; `full` and `replicates` are
-    /// [`Self::numbers`] of the weights and of their resamples, whose spread times `inflation` is the error.
+    /// Writes `pmf_NAME.csv` for every profile and notes the populations; `replicates` are
+    /// [`Self::numbers`] of resampled weights, whose spread times `inflation` is the error.
+    ///
+    /// A bin whose weight rests on fewer than [`LEAST_SAMPLES`] effective samples has no value: single
+    /// samples of noisy levels have weights like e^{−500} there, which say nothing.
     pub fn write(
         &self,
         directory: &Path,
-        full: &[f64],
+        weights: &[f64],
         replicates: &[&[f64]],
         inflation: f64,
         method: &str,
@@ -83,6 +87,9 @@ impl<'a> Profiles<'a> {
     ) -> Result<()> {
         let spread =
             |of: &dyn Fn(&[f64]) -> f64| inflation * deviation(replicates.iter().map(|numbers| of(numbers)));
+        let full = &self.numbers(weights)[..];
+        let squares: Vec<f64> = weights.iter().map(|weight| weight * weight).collect();
+        let squares = self.numbers(&squares);
         let mut offset = 0;
         for profile in &self.profiles {
             let n = profile.binned.n_bins();
@@ -90,7 +97,9 @@ impl<'a> Profiles<'a> {
             let bins = offset..offset + n;
             let zero = bins.clone().max_by(|&a, &b| full[a].total_cmp(&full[b])).unwrap_or(offset);
             let value = |numbers: &[f64], bin: usize| -(numbers[bin] / numbers[zero]).ln();
-            let values: Vec<f64> = bins.clone().map(|bin| value(full, bin)).collect();
+            let seen = |bin: usize| full[bin] * full[bin] >= LEAST_SAMPLES * squares[bin] && full[bin] > 0.0;
+            let values: Vec<f64> =
+                bins.clone().map(|bin| if seen(bin) { value(full, bin) } else { f64::NAN }).collect();
             let errors: Vec<f64> = bins.map(|bin| spread(&|numbers| value(numbers, bin))).collect();
             let names = profile.variables.iter().map(|idx| self.beads.variables[*idx].name.as_str());
             let path = directory.join(format!("pmf_{}.csv", names.collect::<Vec<_>>().join("_")));
@@ -138,7 +147,8 @@ pub fn table(beads: &Beads, variables: &[usize], axes: &[Axis], values: &[f64], 
             [x, y] => format!("{},{}", x[bin / y.len()], y[bin % y.len()]),
             _ => centers[0][bin].to_string(),
         };
-        let _ = writeln!(table, "{place},{},{}", cell(*value), cell(*error));
+        let error = if value.is_finite() { *error } else { f64::NAN };
+        let _ = writeln!(table, "{place},{},{}", cell(*value), cell(error));
     }
     table
 }
