@@ -32,7 +32,7 @@ fn main() {
 
     let mut engine = GradientEngine::default();
     let mut gradient = vec![0.0; model.program.n_parameters()];
-    let losses = engine.evaluate(&model, &batch, &objectives, &[], &mut gradient);
+    let losses = engine.evaluate(&model, &batch, &objectives, &[], &mut gradient).expect("the CPU is there");
     let loss: f64 = losses.by_objective.iter().zip(&objectives).map(|(l, o)| l * o.weight).sum();
     export(Path::new(directory), &model, &batch, loss, &gradient);
 
@@ -41,7 +41,7 @@ fn main() {
             return;
         }
         let (wall, cpu) = (Instant::now(), cpu_seconds());
-        engine.evaluate(&model, &batch, &objectives, &[], &mut gradient);
+        engine.evaluate(&model, &batch, &objectives, &[], &mut gradient).expect("the CPU is there");
         println!("{}", json!({"wall_s": wall.elapsed().as_secs_f64(), "cpu_s": cpu_seconds() - cpu}));
     }
 }
