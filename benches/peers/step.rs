@@ -32,8 +32,8 @@ fn main() {
 
     let mut engine = GradientEngine::default();
     let mut gradient = vec![0.0; model.program.n_parameters()];
-    let losses = engine.evaluate(&model, &batch, &objectives, &[], &mut gradient);
-    let loss: f64 = losses.unwrap().by_objective.iter().zip(&objectives).map(|(l, o)| l * o.weight).sum();
+    let losses = engine.evaluate(&model, &batch, &objectives, &[], &mut gradient).expect("the CPU is there");
+    let loss: f64 = losses.by_objective.iter().zip(&objectives).map(|(l, o)| l * o.weight).sum();
     export(Path::new(directory), &model, &batch, loss, &gradient);
 
     for line in std::io::stdin().lock().lines() {
@@ -41,7 +41,7 @@ fn main() {
             return;
         }
         let (wall, cpu) = (Instant::now(), cpu_seconds());
-        engine.evaluate(&model, &batch, &objectives, &[], &mut gradient).unwrap();
+        engine.evaluate(&model, &batch, &objectives, &[], &mut gradient).expect("the CPU is there");
         println!("{}", json!({"wall_s": wall.elapsed().as_secs_f64(), "cpu_s": cpu_seconds() - cpu}));
     }
 }

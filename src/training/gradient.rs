@@ -37,7 +37,6 @@ struct Group {
     gradient: Vec<f32>,
     offset_gradient: Vec<f64>,
     losses: Vec<f64>,
-    cross: Vec<Workspace>,
 }
 
 /// What one evaluation gives besides the gradient.
@@ -260,10 +259,9 @@ impl Group {
         }
         let mut energies = vec![0.0; n_lanes * lanes.n_times];
         lanes.store(0, own.energies(), &mut energies);
-        while self.cross.len() < n_shifts {
-            self.cross.push(model.take_workspace());
-        }
-        for (shift, cross) in (1..=n_shifts).zip(&mut self.cross) {
+        // From the pool, so that a thread works in the same memory, still in cache, chunk after chunk.
+        let mut cross: Vec<Workspace> = (0..n_shifts).map(|_| model.take_workspace()).collect();
+        for (shift, cross) in (1..=n_shifts).zip(&mut cross) {
             model.load(cross, &lanes.partner_times(shift), x);
             cross.forward(program, weights);
             lanes.store(shift, cross.energies(), &mut energies);
@@ -295,11 +293,12 @@ impl Group {
         } else {
             own.reverse_energy(program, weights, &e, &mut self.gradient);
         }
-        model.return_workspace(own);
-        for (shift, cross) in (1..=n_shifts).zip(&mut self.cross) {
+        for (shift, mut cross) in (1..=n_shifts).zip(cross) {
             fill(&mut e, shift);
             cross.reverse_energy(program, weights, &e, &mut self.gradient);
+            model.return_workspace(cross);
         }
+        model.return_workspace(own);
     }
 }
 
