@@ -4,4 +4,5 @@ mod architecture;
 mod bad_input;
 mod common;
 mod config;
+mod exact;
 mod reproducibility;

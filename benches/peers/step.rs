@@ -1,142 +1,150 @@
-use kirkwood::model::EnergyModel;
-use kirkwood::model::fused::{Direction, Weights, Workspace};
-use kirkwood::model::kernels::{self, Matrix};
-use kirkwood::model::network::{Architecture, Context, NETWORKS};
-use kirkwood::potential::{Noise, Space};
-use kirkwood::random::{Purpose, Streams, fill_normal};
+//! One training step, timed on request, with everything that a peer needs to do the same step.
+//!
+//! `step EXPORT_DIR NETWORK N_BEADS N_POINTS N_TIMES N_THREADS` writes the program, parameters, time
+//! table and batch to the directory, together with the loss and gradient found here. Then each line on
+//! standard input makes one step and prints `{"wall_s", "cpu_s"}`. `compare.py` talks to it.
+
+#![allow(clippy::print_stdout, reason = "the output is for compare.py")]
+
+use std::io::BufRead;
+use std::path::Path;
 use std::time::Instant;
 
+use kirkwood::model::EnergyModel;
+use kirkwood::model::program::{Op, Program, Unary};
+use kirkwood::training::batch::Batch;
+use kirkwood::training::gradient::GradientEngine;
+use serde_json::{Value, json};
+
+#[path = "../common/mod.rs"]
+mod common;
+
 fn main() {
-    let lanes_list: Vec<usize> = std::env::args().skip(1).filter_map(|a| a.parse().ok()).collect();
-    let name = std::env::var("NET").unwrap_or("whitened".into());
-    let n_beads: usize = std::env::var("BEADS").ok().and_then(|b| b.parse().ok()).unwrap_or(5);
-    let batch: usize = std::env::var("BATCH").ok().and_then(|b| b.parse().ok()).unwrap_or(1024);
-    let streams = Streams::new(1);
-    let bonds = (1..n_beads).map(|k| [k - 1, k]).collect();
-    let types = (0..n_beads).map(|bead| bead % 3).collect();
-    let architecture = Architecture::new(types, bonds, Noise::default());
-    let space = Space::Centered { n_particles: n_beads };
-    let mut data = vec![0.0; 3 * n_beads * 500];
-    for (idx, frame) in data.chunks_exact_mut(3 * n_beads).enumerate() {
-        fill_normal(&mut streams.stream(Purpose::Walker, idx as u64), frame);
-        for (bead, xyz) in frame.chunks_exact_mut(3).enumerate() {
-            let angle = 1.7 * bead as f64;
-            let helix = [angle.cos(), angle.sin(), 0.5 * bead as f64];
-            xyz.iter_mut().zip(helix).for_each(|(x, helix)| *x = helix + 0.03 * *x);
-        }
-        space.project(frame);
-    }
-    let mut table = toml::Table::new();
-    table.insert("kind".into(), name.into());
-    let network = NETWORKS.build("model.network", table, &()).unwrap();
-    let built =
-        network.build(&Context { architecture: &architecture, data: &data, streams: &streams }).unwrap();
-    let mut weights = Weights::initial(&built.program, &streams);
-    let mut noise = vec![0.0; built.program.n_parameters()];
-    fill_normal(&mut streams.stream(Purpose::Start, 0), &mut noise);
-    weights.update(&built.program, |w| w.iter_mut().zip(&noise).for_each(|(w, z)| *w += 0.01 * *z as f32));
-    let model = EnergyModel::new(architecture, 0.1, built.program, built.time_table, weights);
-    let (program, weights) = (&model.program, model.weights());
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with("--")).collect();
+    let [directory, network, sizes @ ..] = &arguments[..] else { return };
+    let sizes: Vec<usize> = sizes.iter().map(|size| size.parse().expect("a number")).collect();
+    let [n_beads, n_points, n_times, n_threads] = sizes[..] else { return };
+    rayon::ThreadPoolBuilder::new().num_threads(n_threads).build_global().expect("no pool yet");
 
-    // Pure FMA peak.
-    let peak = kernels_peak();
-    println!("peak {peak:.1} GFlop/s; {} parameters", program.n_parameters());
+    let (model, data) = common::model(network, n_beads);
+    let batch = common::batch(&model, &data, n_points, n_times);
+    let objectives = common::objectives(n_times);
 
-    for lanes in lanes_list {
-        let mut workspaces: Vec<Workspace> = vec![Workspace::new(program, lanes)];
-        let size = 3 * n_beads;
-        let mut row = vec![0.0; model.time_table.n_rows()];
-        for w in &mut workspaces {
-            for lane in 0..lanes {
-                model.time_table.fill(0.01 + 0.9 * lane as f64 / lanes as f64, &mut row);
-                w.set_time(lane, &row);
-                for k in 0..size {
-                    w.coordinates_mut()[(k % 3 * n_beads + k / 3) * lanes + lane] =
-                        data[lane * size + k] as f32;
-                }
-            }
-            w.coordinate_tangent_mut().fill(0.3);
+    let mut engine = GradientEngine::default();
+    let mut gradient = vec![0.0; model.program.n_parameters()];
+    let losses = engine.evaluate(&model, &batch, &objectives, &[], &mut gradient);
+    let loss: f64 = losses.by_objective.iter().zip(&objectives).map(|(l, o)| l * o.weight).sum();
+    export(Path::new(directory), &model, &batch, loss, &gradient);
+
+    for line in std::io::stdin().lock().lines() {
+        if line.is_err() {
+            return;
         }
-        let e = vec![0.1; lanes];
-        let mut gradient = vec![0.0; program.n_parameters()];
-        let n = batch / lanes;
-        let mut best = [f64::INFINITY; 6];
-        let w = &mut workspaces[0];
-        for _ in 0..300 {
-            let mut times = [0.0; 6];
-            for _ in 0..n {
-                let mut mark = Instant::now();
-                let mut lap = |slot: usize| {
-                    times[slot] += mark.elapsed().as_secs_f64();
-                    mark = Instant::now();
-                };
-                w.forward(program, weights);
-                lap(0);
-                w.reverse(program, weights);
-                lap(1);
-                w.tangent(program, weights, Direction::Coordinates);
-                lap(2);
-                w.reverse_tangent(program, weights, &e, &mut gradient);
-                lap(3);
-            }
-            times[4] = times[..2].iter().sum();
-            times[5] = times[..4].iter().sum();
-            best.iter_mut().zip(times).for_each(|(b, t)| *b = b.min(t));
-        }
-        println!(
-            "lanes {lanes}: forward {:.2} reverse {:.2} tangent {:.2} reverse_tangent {:.2} | f+r {:.2} all {:.2} ms",
-            best[0] * 1e3,
-            best[1] * 1e3,
-            best[2] * 1e3,
-            best[3] * 1e3,
-            best[4] * 1e3,
-            best[5] * 1e3
-        );
-        // One product.
-        for (m, nn, k) in [(128, lanes, 128), (128, 128, lanes), (423, lanes, 33), (128, lanes, 19)] {
-            let (a, b, mut c) = (vec![0.5; m * k], vec![0.25; k * nn], vec![0.0; m * nn]);
-            let mut best = f64::INFINITY;
-            for _ in 0..300 {
-                let mark = Instant::now();
-                kernels::multiply(
-                    kernels::Shape { m, n: nn, k },
-                    Matrix { data: &a, stride: k },
-                    Matrix { data: &b, stride: nn },
-                    kernels::Start::Kept,
-                    &mut c,
-                    nn,
-                );
-                best = best.min(mark.elapsed().as_secs_f64());
-            }
-            println!("  {m}x{nn}x{k}: {:.1} GFlop/s", 2e-9 * (m * nn * k) as f64 / best);
-        }
+        let (wall, cpu) = (Instant::now(), cpu_seconds());
+        engine.evaluate(&model, &batch, &objectives, &[], &mut gradient);
+        println!("{}", json!({"wall_s": wall.elapsed().as_secs_f64(), "cpu_s": cpu_seconds() - cpu}));
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-#[inline(never)]
-fn fma_loop(n: usize) -> f32 {
-    use std::arch::x86_64::*;
-    let mut s = [_mm512_set1_ps(1.0); 16];
-    let (a, b) = (_mm512_set1_ps(std::hint::black_box(0.999)), _mm512_set1_ps(std::hint::black_box(1e-3)));
-    for _ in 0..n {
-        for s in &mut s {
-            *s = _mm512_fmadd_ps(*s, a, b);
-        }
-        if n == 1 {
-            std::hint::black_box(&mut s);
-        }
-    }
-    s.iter().map(|s| _mm512_reduce_add_ps(*s)).sum()
+fn export(directory: &Path, model: &EnergyModel, batch: &Batch, loss: f64, gradient: &[f32]) {
+    let write = |name: &str, numbers: &mut dyn Iterator<Item = f32>| {
+        let bytes: Vec<u8> = numbers.flat_map(f32::to_le_bytes).collect();
+        std::fs::write(directory.join(name), bytes).expect("the directory can be written");
+    };
+    write("weights.f32", &mut model.weights().values().iter().copied());
+    write("table.f32", &mut model.time_table.stored().iter().copied());
+    write("x.f32", &mut batch.x.iter().map(|&x| x as f32));
+    write("noise.f32", &mut batch.noise.iter().map(|&x| x as f32));
+    write("gradient.f32", &mut gradient.iter().copied());
+    let features = kirkwood::model::features::FeatureSet::new(
+        model.architecture.n_beads,
+        model.architecture.dihedrals.clone(),
+    );
+    let about = json!({
+        "n_beads": model.architecture.n_beads,
+        "n_points": batch.n_points,
+        "n_times": batch.n_times,
+        "n_rows": model.program.n_time_rows(),
+        "times": batch.times,
+        "loss": loss,
+        "peak_gflops": common::peak_gflops(),
+        "program": program(&model.program),
+        "flops_per_conformation": flops(&model.program),
+        "pairs": features.pairs, "volumes": features.volumes, "dihedrals": features.dihedrals,
+    });
+    std::fs::write(directory.join("step.json"), about.to_string()).expect("the directory can be written");
 }
 
-fn kernels_peak() -> f64 {
-    let mut best = f64::INFINITY;
-    for _ in 0..200 {
-        let mark = Instant::now();
-        std::hint::black_box(unsafe { fma_loop(std::hint::black_box(20000)) });
-        best = best.min(mark.elapsed().as_secs_f64());
+/// Operations as peers read them.
+fn program(program: &Program) -> Vec<Value> {
+    let unary = |function: &Unary| match *function {
+        Unary::Silu => json!(["silu"]),
+        Unary::Softplus => json!(["softplus"]),
+        Unary::SoftClip { bound } => json!(["soft_clip", bound]),
+        Unary::SaturatingSquare { bound } => json!(["saturating_square", bound]),
+        Unary::InverseSqrt => json!(["inverse_sqrt"]),
+        Unary::NegativeLog => json!(["negative_log"]),
+    };
+    let operation = |op: &Op| match op {
+        Op::Coordinates => json!({"op": "coordinates"}),
+        Op::Time { start } => json!({"op": "time", "start": start}),
+        Op::Linear { x, weight, plus } => {
+            json!({"op": "linear", "x": x, "plus": plus, "offset": weight.offset, "columns": weight.columns})
+        }
+        Op::Bias { parameter } => json!({"op": "bias", "offset": parameter.offset}),
+        Op::Add(x, y) => json!({"op": "add", "x": x, "y": y}),
+        Op::Multiply(x, y) => json!({"op": "multiply", "x": x, "y": y}),
+        Op::Scale(x, factor) => json!({"op": "scale", "x": x, "by": factor}),
+        Op::Shift(x, by) => json!({"op": "shift", "x": x, "by": by}),
+        Op::Unary(x, function) => json!({"op": "unary", "x": x, "function": unary(function)}),
+        Op::Gather { x, index } => json!({"op": "gather", "x": x, "index": &index[..]}),
+        Op::ScatterSum { x, index } => json!({"op": "scatter_sum", "x": x, "index": &index[..]}),
+        Op::GatherPairs { x, pairs, sign } => {
+            json!({"op": "gather_pairs", "x": x, "pairs": &pairs[..], "sign": sign})
+        }
+        Op::ScatterPairs { x, pairs, sign } => {
+            json!({"op": "scatter_pairs", "x": x, "pairs": &pairs[..], "sign": sign})
+        }
+        Op::SumRows(x) => json!({"op": "sum_rows", "x": x}),
+        Op::Concat(values) => json!({"op": "concat", "values": values}),
+        Op::Rows { x, start } => json!({"op": "rows", "x": x, "start": start}),
+        Op::Reshape(x) => json!({"op": "reshape", "x": x}),
+        Op::Cross(x, y) => json!({"op": "cross", "x": x, "y": y}),
+    };
+    let with_shape = |node: &kirkwood::model::program::Node| {
+        let mut value = operation(&node.op);
+        value["rows"] = node.rows.into();
+        value["items"] = node.items.into();
+        value
+    };
+    program.nodes().iter().map(with_shape).collect()
+}
+
+/// Multiplications and additions of matrix products, per conformation: all passes, and the passes that
+/// an energy at another time needs.
+fn flops(program: &Program) -> [usize; 2] {
+    let (mut all, mut energy) = (0, 0);
+    for node in program.nodes() {
+        if let Op::Linear { x, weight, .. } = &node.op {
+            let x = &program.nodes()[*x];
+            let moves = usize::from(x.on_x);
+            let adjoint = usize::from(x.on_parameters);
+            let product = 2 * weight.len() * node.items;
+            all += product * (2 + 3 * moves + adjoint);
+            energy += product * (2 + adjoint);
+        }
     }
-    20000.0 * 16.0 * 32.0 / best * 1e-9
+    [all, energy]
+}
+
+/// Time that the threads of this process have run, from the scheduler's account in ns.
+fn cpu_seconds() -> f64 {
+    let mut total = 0.0;
+    if let Ok(tasks) = std::fs::read_dir("/proc/self/task") {
+        for task in tasks.flatten() {
+            let text = std::fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+            total += text.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0) * 1e-9;
+        }
+    }
+    total
 }

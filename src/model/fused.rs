@@ -74,6 +74,36 @@ impl Weights {
     }
 }
 
+/// Zeros from a 64-byte boundary on, so that no vector of a chunk straddles two cache lines.
+#[derive(Debug)]
+struct Arena(Vec<Line>);
+
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([f32; 16]);
+
+impl Arena {
+    fn new(len: usize) -> Self {
+        Self(vec![Line([0.0; 16]); len.div_ceil(16)])
+    }
+}
+
+impl std::ops::Deref for Arena {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        // SAFETY: a line is 16 numbers without padding.
+        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), 16 * self.0.len()) }
+    }
+}
+
+impl std::ops::DerefMut for Arena {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(self.0.as_mut_ptr().cast(), 16 * self.0.len()) }
+    }
+}
+
 /// Along what a tangent is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
@@ -92,12 +122,12 @@ pub struct Workspace {
     coordinates: usize,
     n_coordinates: usize,
     time_nodes: Vec<(Value, usize, usize)>,
-    value: Vec<f32>,
-    auxiliary: Vec<f32>,
-    tangent: Vec<f32>,
-    delta: Vec<f32>,
-    gamma: Vec<f32>,
-    scratch: Vec<f32>,
+    value: Arena,
+    auxiliary: Arena,
+    tangent: Arena,
+    delta: Arena,
+    gamma: Arena,
+    scratch: Arena,
     /// The value that owns the memory of a view; of other values, themselves.
     roots: Vec<Value>,
     /// Is some view only a part of the rows of this value?
@@ -150,12 +180,12 @@ impl Workspace {
             coordinates,
             n_coordinates,
             time_nodes,
-            value: vec![0.0; size],
-            auxiliary: vec![0.0; auxiliary_size],
-            tangent: vec![0.0; size],
-            delta: vec![0.0; size],
-            gamma: vec![0.0; size],
-            scratch: vec![0.0; scratch_size],
+            value: Arena::new(size),
+            auxiliary: Arena::new(auxiliary_size),
+            tangent: Arena::new(size),
+            delta: Arena::new(size),
+            gamma: Arena::new(size),
+            scratch: Arena::new(scratch_size),
             written: vec![false; nodes.len()],
             roots,
             in_parts,
@@ -441,7 +471,7 @@ impl Workspace {
         let size = |operand: Value| program.rows(operand) * program.items(operand) * lanes;
         let offsets = &self.offsets;
         // δ is read by the pass over γ, and written by the pass over δ itself.
-        let (arena, delta): (&mut Vec<f32>, &[f32]) = match pass {
+        let (arena, delta): (&mut [f32], &[f32]) = match pass {
             Pass::Delta => (&mut self.delta, &[]),
             Pass::Gamma => (&mut self.gamma, &self.delta),
         };

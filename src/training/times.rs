@@ -36,7 +36,7 @@ impl Default for TimeSettings {
         Self {
             n_times: 1,
             law: TimeLaw::default(),
-            partner_law: TimeLaw::LogUniformNoise,
+            partner_law: TimeLaw::default(),
             neighbour_fraction: 1.0,
             neighbour_step: 1.5,
             n_levels: 0,
@@ -51,12 +51,13 @@ impl Default for TimeSettings {
 pub enum TimeLaw {
     /// Uniform in t.
     UniformTime,
-    /// Uniform in log g: every decade of noise counts the same.
-    #[default]
+    /// Uniform in log g: every decade of noise counts the same. For variance preserving noise, few points
+    /// see the levels at which the noise outweighs the data.
     LogUniformNoise,
     /// Uniform in log(a²/g²).
     UniformLogSnr,
-    /// One half uniform in log g, the other uniform in t.
+    /// Four fifths uniform in log g, one fifth uniform in log(a²/g²).
+    #[default]
     Mixed,
 }
 
@@ -79,8 +80,8 @@ impl TimeLaw {
                 };
                 noise.time_at_log_snr(log_snr)
             }
-            Self::Mixed if q < 0.5 => Self::LogUniformNoise.quantile(noise, 2.0 * q),
-            Self::Mixed => Self::UniformTime.quantile(noise, 2.0 * q - 1.0),
+            Self::Mixed if q < 0.8 => Self::LogUniformNoise.quantile(noise, q / 0.8),
+            Self::Mixed => Self::UniformLogSnr.quantile(noise, (q - 0.8) / 0.2),
         }
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! With z the features of [`crate::model::features`], whitened at the noise level,
 //!
-//! u_net(x, t) = c(t) + Σ_k [ w_k(t) q(z_k) + b_k(t) r(z_k) ] + MLP(r(z), t),
+//! u_net(x, t) = c(t) + a²/(a² + g²) { Σ_k [ w_k(t) q(z_k) + b_k(t) r(z_k) ] + MLP(r(z), t) },
 //!
-//! q(z) = z²/(2(1 + z²/400)), r(z) = z/√(1 + z²/25), w_k = a²/(a² + g²) softplus(ω_k). All functions of
-//! time are linear in cubic B-splines of log(a²/g²), which also bias each hidden layer. Gradients carry
+//! q(z) = z²/(2(1 + z²/400)), r(z) = z/√(1 + z²/25), w_k = softplus(ω_k). The factor in front is the order
+//! at which data of zero mean and unit variance make x_t differ from a Gaussian: so the law of the noise
+//! end is exact from the start, and log Z there is −c. All functions of time are linear in cubic B-splines of log(a²/g²), which also bias each hidden layer. Gradients carry
 //! the stiffness 1/s_k(t) of each feature, so a stiff bond needs no large weights.
 
 use serde::{Deserialize, Serialize};
@@ -103,9 +104,8 @@ impl Network for Whitened {
         let linear = p.dot(clipped, slope);
         let sum = p.add(mlp, quadratic);
         let sum = p.add(sum, linear);
-        let sum = p.add(sum, constant);
-        // Noised data are Gaussian up to terms of order a²: so is the model, whatever the weights.
-        p.multiply(sum, signal);
+        let sum = p.multiply(sum, signal);
+        p.add(sum, constant);
         Ok(p)
     }
 

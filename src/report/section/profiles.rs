@@ -69,11 +69,25 @@ fn charts(contents: &Contents, reference: Option<&Contents>) -> Result<Vec<LineC
         if let Some(data) = chart.lines.pop_if(|line| line.label == set_label("data")) {
             chart.lines.push(data.dashed(5.0));
         }
+        chart.y_range = y_range(&chart.lines);
         if !chart.is_empty() {
             charts.push(chart);
         }
     }
     Ok(charts)
+}
+
+/// From the lowest value of all lines to 5 kT above the highest of the data, where another line goes beyond.
+fn y_range(lines: &[Line]) -> Option<(f64, f64)> {
+    let values = |line: &Line| -> Vec<f64> {
+        line.points.iter().map(|point| point.1).filter(|value| value.is_finite()).collect()
+    };
+    let data = lines.iter().find(|line| line.label == set_label("data"))?;
+    let highest = values(data).into_iter().fold(f64::NEG_INFINITY, f64::max) + 5.0;
+    let all: Vec<f64> = lines.iter().flat_map(values).collect();
+    let lowest = all.iter().copied().fold(f64::INFINITY, f64::min);
+    let beyond = all.iter().any(|&value| value > highest);
+    (beyond && highest.is_finite() && lowest.is_finite()).then_some((lowest.min(0.0) - 0.5, highest))
 }
 
 fn line(set: &str, table: &CsvTable, factor: f64) -> Result<Line> {

@@ -58,6 +58,7 @@ pub fn section(contents: &Contents) -> Result<Section> {
         return Ok(section);
     }
     shift_to_zero(&mut rows);
+    limit(&mut rows);
     let kinds: (Kind, Kind) = (x.kind, y.kind);
     let (x_label, y_label) = (x.label, y.label);
     let value_label = "−ln p / kT".into();
@@ -68,7 +69,7 @@ pub fn section(contents: &Contents) -> Result<Section> {
     section.figure(
         figure,
         "−ln p of every bin, relative to the most populated bin of the data, in kT. All panels share one colour \
-         scale; bins without a sample are blank.",
+         scale, which ends 3 kT above the rarest bin of the data; bins without a sample are blank.",
     );
     Ok(section)
 }
@@ -116,5 +117,20 @@ fn shift_to_zero(rows: &mut [(String, Vec<Panel>)]) {
     if zero.is_finite() {
         let panels = rows.iter_mut().flat_map(|row| &mut row.1);
         panels.for_each(|panel| panel.grid.values.iter_mut().for_each(|value| *value -= zero));
+    }
+}
+
+/// Cuts all panels off 3 kT above the highest value of the first (the data): weights can make a bin so rare
+/// that it alone would take up the colour scale.
+fn limit(rows: &mut [(String, Vec<Panel>)]) {
+    let Some(reference) = rows.first().and_then(|row| row.1.first()) else { return };
+    let finite = reference.grid.values.iter().copied().filter(|v| v.is_finite());
+    let highest = finite.fold(f64::NEG_INFINITY, f64::max) + 3.0;
+    if highest.is_finite() {
+        for value in rows.iter_mut().flat_map(|row| &mut row.1).flat_map(|panel| &mut panel.grid.values) {
+            if *value > highest {
+                *value = highest;
+            }
+        }
     }
 }
