@@ -12,13 +12,12 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Instant;
 
-use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
 use crate::error::Result;
 use crate::free_energy::agreement::{Agreement, Road, agreement};
 use crate::free_energy::bootstrap::{bootstrap_mbar, mbar_blocks};
-use crate::free_energy::thermodynamic_integration::{spline_weights, trapezoid_weights};
+use crate::free_energy::thermodynamic_integration::gauss_legendre;
 use crate::free_energy::{Estimate, Mbar, ReducedEnergies};
 use crate::model::EnergyModel;
 use crate::potential::noise::softplus;
@@ -72,7 +71,7 @@ pub fn run(context: &Context) -> Result<()> {
     if let Some(record) = sample::read_record(&samples, Part::ReplicaExchange)? {
         let levels = Levels::read(context, &model, &samples)?;
         context.begin("free energies", 3);
-        let ti = ti_road(&levels, &record, &mut roads)?;
+        let ti = ti_road(&levels, &model, &record, &mut roads)?;
         context.control.progress().advance(1, "MBAR");
         let begin = Instant::now();
         let levels = levels.thinned(context.plan.config.estimate.mbar_every);
@@ -270,6 +269,29 @@ impl Levels {
         Ok(u)
     }
 
+    /// ⟨∂u/∂t⟩ at a time near a level, from the samples of that level, one mean for each ladder.
+    fn reweighted_rates(&self, model: &EnergyModel, level: usize, t: f64) -> Result<Vec<f64>> {
+        let n = self.n_sweeps * self.n_ladders;
+        let size = self.x.len() / self.n_samples();
+        let x = &self.x[level * n * size..][..n * size];
+        let (mut u, mut u_level, mut rates) = (vec![0.0; n], vec![0.0; n], vec![0.0; n]);
+        model.energies(&vec![self.t[level]; n], x, &mut u_level)?;
+        model.energies(&vec![t; n], x, &mut u)?;
+        model.lambda_derivatives(&vec![t; n], x, &mut rates)?;
+        let of_ladder = |ladder: usize| {
+            let samples = || (ladder..n).step_by(self.n_ladders);
+            let highest = samples().map(|i| u_level[i] - u[i]).fold(f64::NEG_INFINITY, f64::max);
+            let (mut sum, mut total) = (0.0, 0.0);
+            for i in samples() {
+                let weight = (u_level[i] - u[i] - highest).exp();
+                sum += weight * rates[i];
+                total += weight;
+            }
+            sum / total
+        };
+        Ok((0..self.n_ladders).map(of_ladder).collect())
+    }
+
     /// Mean of ∂u/∂t at a level over the sweeps of one ladder.
     fn mean_rate(&self, level: usize, ladder: usize) -> f64 {
         let of_level = &self.du_dt[level * self.n_sweeps * self.n_ladders..];
@@ -292,61 +314,68 @@ struct Integrated {
     rates: Vec<(f64, f64)>,
 }
 
-/// F(t) − F(noise end) = ∫ ⟨∂u/∂t⟩ dt, with nodes in s = ln(1 + a²/g²).
+/// Nodes of Gauss and Legendre between two neighbouring levels.
+const NODES_BETWEEN_LEVELS: usize = 3;
+
+/// F(t) − F(noise end) = ∫ ⟨∂u/∂t⟩ dt, interval by interval of the levels, in s = ln(1 + a²/g²).
 ///
-/// Levels are about equally spaced in s: it follows log(a²/g²) at the data end and stands still where
-/// there is only noise. In log(a²/g²) itself the first interval is as long as ten others, and the spline
-/// turns the noise of its neighbours into several kT there.
+/// Levels are where replicas swap well, not where the integrand is smooth: near the noise end one
+/// interval may hold most of its change. So each interval has nodes of its own, at which the mean is that
+/// of samples of either end, reweighted by exp(u_level − u_t); neighbours overlap well, or they would not
+/// swap. The two means count in proportion to the nearness of their level.
 ///
 /// Replicas travel between levels, so the nodes of a ladder are correlated; the integral of every ladder
 /// is an independent estimate, and their spread is the error.
-fn ti_road(levels: &Levels, record: &PartRecord, roads: &mut Vec<Travelled>) -> Result<Integrated> {
+fn ti_road(
+    levels: &Levels,
+    model: &EnergyModel,
+    record: &PartRecord,
+    roads: &mut Vec<Travelled>,
+) -> Result<Integrated> {
     let begin = Instant::now();
+    let (n_levels, n_ladders) = (levels.t.len(), levels.n_ladders);
     let noise = &levels.noise;
-    let nodes: Vec<f64> = levels.t.iter().map(|t| softplus(noise.log_snr(*t))).collect();
-    // d(log a²/g²)/dt = 2 a'/a − (g²)'/g², and ds/d(log a²/g²) = a²/(a² + g²).
-    let dt_ds: Vec<f64> = levels
-        .t
-        .iter()
-        .map(|&t| {
-            let (scale, variance) = (noise.scale(t), noise.deviation(t).powi(2));
-            let rate = 2.0 * noise.scale_rate(t) / scale - noise.variance_rate(t) / variance;
-            (1.0 + variance / (scale * scale)) / rate
-        })
-        .collect();
-    let n_levels = levels.t.len();
-    let rates: Vec<Vec<f64>> = (0..levels.n_ladders)
-        .map(|ladder| (0..n_levels).map(|level| levels.mean_rate(level, ladder)).collect())
-        .collect();
-    // The integral up to each level, and the whole of it by another rule.
-    let weights: Vec<Vec<f64>> = (0..n_levels)
-        .map(|last| if last == 0 { Ok(vec![0.0]) } else { spline_weights(&nodes[..=last]) })
-        .collect::<Result<_>>()?;
-    let trapezoid = trapezoid_weights(&nodes)?;
-    let integral = |weights: &[f64], ladder: usize| -> f64 {
-        weights.iter().zip(&rates[ladder]).zip(&dt_ds).map(|((w, rate), dt)| w * rate * dt).sum()
+    let s: Vec<f64> = levels.t.iter().map(|t| softplus(noise.log_snr(*t))).collect();
+    // dt/ds, from d(log a²/g²)/dt = 2 a'/a − (g²)'/g² and ds/d(log a²/g²) = a²/(a² + g²).
+    let dt_ds = |t: f64| {
+        let (scale, variance) = (noise.scale(t), noise.deviation(t).powi(2));
+        let rate = 2.0 * noise.scale_rate(t) / scale - noise.variance_rate(t) / variance;
+        (1.0 + variance / (scale * scale)) / rate
     };
-    let ladders: Vec<usize> = (0..levels.n_ladders).collect();
-    let of_weights = |weights: &[f64]| -> (f64, f64) {
-        over_ladders(&ladders.iter().map(|&ladder| integral(weights, ladder)).collect::<Vec<_>>())
-    };
-    let curve: Vec<(f64, f64)> = weights.par_iter().map(|weights| of_weights(weights)).collect();
+    // Integrals up to each level, `[level][ladder]`.
+    let mut sums = vec![vec![0.0; n_ladders]];
+    for left in 0..n_levels - 1 {
+        let mut sum = sums[left].clone();
+        let (nodes, weights) = gauss_legendre(NODES_BETWEEN_LEVELS, s[left], s[left + 1]);
+        for (node, weight) in nodes.into_iter().zip(weights) {
+            let t = noise.time_at_log_snr(node.exp_m1().ln());
+            let nearness = (node - s[left]) / (s[left + 1] - s[left]);
+            let of_left = levels.reweighted_rates(model, left, t)?;
+            let of_right = levels.reweighted_rates(model, left + 1, t)?;
+            for (ladder, sum) in sum.iter_mut().enumerate() {
+                let rate = (1.0 - nearness) * of_left[ladder] + nearness * of_right[ladder];
+                *sum += weight * dt_ds(t) * rate;
+            }
+        }
+        sums.push(sum);
+    }
+    let curve: Vec<(f64, f64)> = sums.iter().map(|values| over_ladders(values)).collect();
     let (value, std_error) = curve[n_levels - 1];
-    let rule = (value - of_weights(&trapezoid).0).abs();
-    let method = format!(
-        "spread of {} ladders, integrated over ln(1 + a²/g²) by a natural cubic spline (trapezoid: {rule:.3} kT away)",
-        levels.n_ladders
-    );
+    let n_nodes = NODES_BETWEEN_LEVELS * (n_levels - 1);
+    let method =
+        format!("spread of {n_ladders} ladders; Gauss–Legendre in ln(1 + a²/g²) with {n_nodes} nodes");
     roads.push(Travelled {
         name: "ti",
         label: "thermodynamic integration".into(),
-        estimate: Estimate::new(value, std_error, levels.n_ladders as f64, "kT", &method),
+        estimate: Estimate::new(value, std_error, n_ladders as f64, "kT", &method),
         n_samples: record.n_samples,
-        n_energy_evaluations: record.n_energy_evaluations + levels.n_samples() as u64,
+        n_energy_evaluations: record.n_energy_evaluations
+            + (levels.n_samples() / n_levels * (5 * n_nodes + n_levels)) as u64,
         seconds: record.seconds + begin.elapsed().as_secs_f64(),
     });
-    let at_level =
-        |level: usize| over_ladders(&ladders.iter().map(|&ladder| rates[ladder][level]).collect::<Vec<_>>());
+    let at_level = |level: usize| {
+        over_ladders(&(0..n_ladders).map(|ladder| levels.mean_rate(level, ladder)).collect::<Vec<_>>())
+    };
     Ok(Integrated {
         curve: Curve {
             values: curve.iter().map(|point| point.0).collect(),
