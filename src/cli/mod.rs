@@ -85,6 +85,11 @@ fn dispatch(arguments: &Arguments) -> Result<ExitCode> {
         Command::Sample(of_run) => perform(arguments, &of_run.request()?, of_run.threads, Some("sample")),
         Command::Estimate(of_run) => perform(arguments, &of_run.request()?, of_run.threads, Some("estimate")),
         Command::Compare(of_run) => perform(arguments, &of_run.request()?, of_run.threads, Some("compare")),
+        Command::Report(of_run) if of_run.config.is_dir() => {
+            let control = Control::new(bars(arguments));
+            stop_on_interrupt(&control)?;
+            Ok(finish(arguments, &run::redraw(&of_run.config, &control)?))
+        }
         Command::Report(of_run) => perform(arguments, &of_run.request()?, of_run.threads, Some("report")),
     }
 }
@@ -100,16 +105,22 @@ fn perform(
         // Fails only when a pool exists already, which is never the case here.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     }
-    let bars: Arc<dyn Progress> =
-        if arguments.quiet { Arc::new(Silent) } else { Arc::new(progress::Bars::new()) };
-    let control = Control::new(bars);
+    let control = Control::new(bars(arguments));
     stop_on_interrupt(&control)?;
     let outcome = match stage {
         None => run::run(request, &control)?,
         Some(stage) => run::stage(stage, request, &control)?,
     };
-    print_outcome(arguments, &outcome);
-    Ok(if outcome.trustworthy { ExitCode::SUCCESS } else { ExitCode::from(NOT_TRUSTWORTHY) })
+    Ok(finish(arguments, &outcome))
+}
+
+fn bars(arguments: &Arguments) -> Arc<dyn Progress> {
+    if arguments.quiet { Arc::new(Silent) } else { Arc::new(progress::Bars::new()) }
+}
+
+fn finish(arguments: &Arguments, outcome: &Outcome) -> ExitCode {
+    print_outcome(arguments, outcome);
+    if outcome.trustworthy { ExitCode::SUCCESS } else { ExitCode::from(NOT_TRUSTWORTHY) }
 }
 
 fn print_outcome(arguments: &Arguments, outcome: &Outcome) {

@@ -14,7 +14,7 @@ pub mod source;
 pub mod stages;
 mod summary;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -101,7 +101,7 @@ pub fn run(request: &Request, control: &Control) -> Result<Outcome> {
     let of_variant = |name: &str| Layout::at(plan.out.join("variants").join(name));
     let complete = variants.iter().all(|(name, _)| of_variant(name).is_finished("compare"));
     match RunDirectory::inspect(&plan.out, plan.text())? {
-        Found::Finished if complete => return outcome(&plan, "already_finished"),
+        Found::Finished if complete => return outcome(&plan.out, "already_finished"),
         Found::Unfinished | Found::Finished if !request.resume => return Err(unfinished(&plan)),
         Found::Unfinished | Found::Finished | Found::Nothing => {}
     }
@@ -111,7 +111,13 @@ pub fn run(request: &Request, control: &Control) -> Result<Outcome> {
     }
     job.provenance.finished_utc = Some(utc_now());
     job.store_provenance()?;
-    outcome(&plan, "finished")
+    outcome(&plan.out, "finished")
+}
+
+/// Draws the report of a run directory again, from its files alone: it may be one of an earlier version.
+pub fn redraw(directory: &Path, control: &Control) -> Result<Outcome> {
+    report::run(&Layout::at(directory), control)?;
+    outcome(directory, "finished")
 }
 
 /// One stage of the main configuration and its variants; those before it must be finished.
@@ -134,7 +140,7 @@ pub fn stage(name: &str, request: &Request, control: &Control) -> Result<Outcome
         previous.is_none_or(|stage| layout.is_finished(stage))
     });
     job.perform(name)?;
-    outcome(&plan, if name == "report" { "finished" } else { "stage_finished" })
+    outcome(&plan.out, if name == "report" { "finished" } else { "stage_finished" })
 }
 
 /// The variants that a request names.
@@ -237,7 +243,7 @@ impl<'a> Job<'a> {
     fn perform(&mut self, stage: &str) -> Result<()> {
         if stage == "report" {
             summary::write(self.plan, &self.directory.main(), &self.provenance)?;
-            return self.timed("report", |job| report::run(job.plan, &job.directory.main(), job.control));
+            return self.timed("report", |job| report::run(&job.directory.main(), job.control));
         }
         self.perform_one(stage, "", self.plan, self.directory.main())?;
         for (name, plan) in self.variants.clone() {
@@ -294,9 +300,9 @@ impl<'a> Job<'a> {
 }
 
 /// What a run directory says so far.
-fn outcome(plan: &Plan, status: &'static str) -> Result<Outcome> {
+fn outcome(directory: &Path, status: &'static str) -> Result<Outcome> {
     let read = |path: &str| -> Result<Value> {
-        let path = plan.out.join(path);
+        let path = directory.join(path);
         if path.is_file() { read_json(&path) } else { Ok(Value::Null) }
     };
     let free_energy = read("estimate/free_energy.json")?;
@@ -306,13 +312,13 @@ fn outcome(plan: &Plan, status: &'static str) -> Result<Outcome> {
         "finished" => "finished",
         _ => "stage finished",
     };
-    let report = plan.out.join("report").join("report.html");
+    let report = directory.join("report").join("report.html");
     let report = if report.is_file() { format!("; report: {}", report.display()) } else { String::new() };
     let verdict_sentence = if verdict.is_empty() { String::new() } else { format!(" {verdict}") };
     Ok(Outcome {
-        directory: plan.out.clone(),
+        directory: directory.to_path_buf(),
         status,
-        sentence: format!("{state} in {}{report}.{verdict_sentence}", plan.out.display()),
+        sentence: format!("{state} in {}{report}.{verdict_sentence}", directory.display()),
         trustworthy: free_energy["trustworthy"].as_bool().unwrap_or(true),
         summary: read("summary.json")?,
     })

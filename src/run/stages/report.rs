@@ -3,10 +3,9 @@
 use crate::error::Result;
 use crate::run::control::Control;
 use crate::run::directory::Layout;
-use crate::run::plan::Plan;
 
 /// Draws the report from the files of the run alone.
-pub fn run(_plan: &Plan, layout: &Layout, control: &Control) -> Result<()> {
+pub fn run(layout: &Layout, control: &Control) -> Result<()> {
     control.progress().begin("report", 1);
     let written = crate::report::write_report(layout.root())?;
     control.progress().end(&format!("{} ({} kB)", written.html.display(), written.n_bytes / 1000));
