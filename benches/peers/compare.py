@@ -265,10 +265,10 @@ def whitened(step, b):
         for width, weight in zip(widths, weights[1:]):
             hidden = b.silu(hidden @ weight.T + of_time[:, at : at + width])
             at += width
-        stiffness = b.softplus(of_time[:, at : at + k]) * signal
+        stiffness = b.softplus(of_time[:, at : at + k])
         slope = of_time[:, at + k : at + 2 * k]
         mlp = (hidden @ weights[-1].T)[:, 0]
-        return mlp + b.sum(quadratic * stiffness + clipped * slope, 1) + of_time[:, -1]
+        return signal[:, 0] * (mlp + b.sum(quadratic * stiffness + clipped * slope, 1)) + of_time[:, -1]
 
     return energy
 
