@@ -12,7 +12,7 @@ use crate::potential::{Noise, PotentialPath, Space};
 use crate::random::{Purpose, Streams, fill_normal};
 
 /// Bends of a chiral chain, `[frame][bead][xyz]`, centred and of unit variance.
-fn chain(n_beads: usize, n_frames: usize, streams: &Streams) -> Vec<f64> {
+pub(super) fn chain(n_beads: usize, n_frames: usize, streams: &Streams) -> Vec<f64> {
     let space = Space::Centered { n_particles: n_beads };
     let mut data = vec![0.0; 3 * n_beads * n_frames];
     for (idx, frame) in data.chunks_exact_mut(3 * n_beads).enumerate() {
@@ -307,6 +307,28 @@ fn a_rotation_changes_nothing_and_a_reflection_does() {
         let mirrored = energies(&mapped(&|p| -p));
         let change = u.iter().zip(&mirrored).map(|(u, m)| (u - m).abs()).sum::<f64>() / lanes as f64;
         assert!(change > 1e-2, "{name}: {change}");
+    }
+}
+
+/// Up to the factor a²/(a² + g²), which is 4·10⁻⁵ at the noise end.
+#[test]
+fn the_noise_end_is_the_normalised_gaussian_whatever_the_weights() {
+    for (name, network) in networks() {
+        let (model, data) = random_model(&*network, 5);
+        let noise = model.noise();
+        let (_, last) = noise.time_range();
+        let (_, x) = noised(&model, &data, 40);
+        let beyond_gaussian = |t: f64| -> f64 {
+            let mut u = vec![0.0; 40];
+            model.energies(&[t; 40], &x, &mut u).unwrap();
+            let differences =
+                u.iter().zip(x.chunks_exact(15)).map(|(u, x)| (u - model.gaussian_energy(t, x)).abs());
+            differences.fold(0.0, f64::max)
+        };
+        let middle = beyond_gaussian(noise.time_at_log_snr(0.0));
+        let end = beyond_gaussian(last);
+        let signal = noise.scale(last).powi(2);
+        assert!(middle > 0.5 && end < 1e3 * signal && end > 0.0, "{name}: {middle} {end} {signal}");
     }
 }
 
