@@ -109,7 +109,7 @@ impl std::ops::DerefMut for Arena {
 pub enum Direction {
     /// The coordinates, with v in [`Workspace::coordinate_tangent_mut`].
     Coordinates,
-    /// The time vector, with its rate in [`Workspace::time_tangent_mut`].
+    /// The time vector, with its rate in [`Workspace::set_time_tangent`].
     Time,
 }
 

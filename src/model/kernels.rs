@@ -718,7 +718,7 @@ mod x86 {
     }
 }
 
-/// out[j][i] = in[i][j] for an m × n matrix of contiguous rows; rows of `out` are `stride` apart.
+/// `out[j][i] = in[i][j]` for an m × n matrix of contiguous rows; rows of `out` are `stride` apart.
 pub fn transpose(m: usize, n: usize, input: &[f32], out: &mut [f32], stride: usize) {
     const BLOCK: usize = 16;
     assert!(input.len() >= m * n && (n == 0 || out.len() >= (n - 1) * stride + m), "matrices are too small");

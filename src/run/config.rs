@@ -200,7 +200,7 @@ impl Default for SampleSettings {
         Self {
             parts: Part::ALL.to_vec(),
             n_samples: 50_000,
-            reverse_diffusion: ReverseDiffusionSettings::default(),
+            reverse_diffusion: ReverseDiffusionSettings { n_steps: 400, ..Default::default() },
             langevin: LangevinSettings::default(),
             equilibrium: EquilibriumSettings::default(),
             smc: SequentialMonteCarloSettings { n_particles: 50_000, ..Default::default() },
@@ -234,9 +234,9 @@ impl Default for LangevinSettings {
         Self {
             time_step: time(0.002),
             friction: Rate::from_per_ps(1.0).expect("a positive constant"),
-            n_walkers: 500,
-            duration: time(30.0),
-            relaxation: time(10.0),
+            n_walkers: 384,
+            duration: time(250.0),
+            relaxation: time(100.0),
         }
     }
 }
@@ -260,7 +260,7 @@ pub struct EquilibriumSettings {
 impl Default for EquilibriumSettings {
     fn default() -> Self {
         Self {
-            n_walkers: 500,
+            n_walkers: 1024,
             n_relaxation: 300,
             n_cycles: 1000,
             n_local_moves: 5,
@@ -371,6 +371,20 @@ pub struct ReportSettings {
     /// Its heading; absent: the name of the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
+    /// What the main configuration is called beside its variants.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// Published numbers that are shown beside those of the run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub literature: Option<Literature>,
+}
+
+/// Systems with published numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Literature {
+    /// Five backbone beads of alanine dipeptide (arXiv 2601.21025).
+    AlanineDipeptide,
 }
 
 impl Config {

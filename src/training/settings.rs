@@ -68,7 +68,7 @@ impl Default for TrainSettings {
         Self {
             adam: AdamSettings::default(),
             gradient_clip: 1.0,
-            ema_decay: 0.999,
+            ema_decay: 0.9995,
             validation_interval: 500,
             checkpoint_interval: 1000,
             stages: vec![
@@ -84,7 +84,7 @@ impl Default for TrainSettings {
                 },
                 StageSettings {
                     name: "classification".into(),
-                    n_steps: 16_000,
+                    n_steps: 24_000,
                     batch_size: 512,
                     learning_rate: 2e-3,
                     final_learning_rate: None,

@@ -74,7 +74,7 @@ impl<'a> Profiles<'a> {
     /// Writes `pmf_NAME.csv` for every profile and notes the populations; `replicates` are
     /// [`Self::numbers`] of resampled weights, whose spread times `inflation` is the error.
     ///
-    /// A bin whose weight rests on fewer than [`LEAST_SAMPLES`] effective samples has no value: single
+    /// A bin whose weight rests on fewer than `LEAST_SAMPLES` effective samples has no value: single
     /// samples of noisy levels have weights like e^{−500} there, which say nothing.
     pub fn write(
         &self,

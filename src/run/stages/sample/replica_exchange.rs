@@ -84,7 +84,7 @@ fn write_array(path: &Path, shape: &[u64], values: impl Iterator<Item = f32>) ->
     write_atomic(path, &bytes)
 }
 
-/// Reads what [`draw`] kept: shape `[level, sweep, ladder, bead, 3]` and values in nm.
+/// Reads what `draw` kept: shape `[level, sweep, ladder, bead, 3]` and values in nm.
 pub fn read_samples(path: &Path) -> Result<([usize; 5], Vec<f64>)> {
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
     let bad =
