@@ -5,7 +5,6 @@
 //! apart two equal ensembles of the same sizes would seem. Only the excess over it means anything.
 
 pub mod distances;
-pub mod ess;
 pub mod grid;
 pub mod jensen_shannon;
 pub mod metric;

@@ -52,7 +52,7 @@ impl NoiseFloor {
 /// quadratic in ln 1/n, is read at the harmonic mean of n and m. (A straight line in 1/n does worse:
 /// bins go on being discovered as n grows. From 20,000 frames of alanine dipeptide it predicts a JS
 /// floor of 0.0155 and a PMF error of −0.02 for 50,000 + 50,000, where the truth is 0.0095 and 0.11 and
-/// the quadratic gives 0.0092 and 0.10.)
+/// the quadratic gives 0.0092 and 0.10.) Where they are too few even for that, the floor is not a number.
 pub fn noise_floor(
     metrics: &[Metric],
     pooled: &Sample,
@@ -85,12 +85,16 @@ pub fn noise_floor(
         ));
     }
     let smallest = (SHARES[SHARES.len() - 1] * frames.len() as f64) as usize;
-    if n == 0 || m == 0 || (frames.len() < n + m && smallest < MIN_FRAMES) {
-        return Err(Error::invalid(
-            "frames for a noise floor",
-            format!("{n} + {m} frames, or at least {} to extrapolate from", MIN_FRAMES * 7),
-            frames.len().to_string(),
-        ));
+    if n == 0 || m == 0 {
+        return Err(Error::invalid("sizes for a noise floor", "at least one frame", format!("{n} and {m}")));
+    }
+    if frames.len() < n + m && smallest < MIN_FRAMES {
+        let method = format!(
+            "not known: {} decorrelated frames, at least {} are needed to extrapolate from",
+            frames.len(),
+            (MIN_FRAMES as f64 / SHARES[SHARES.len() - 1]).ceil()
+        );
+        return Ok(assembled(metrics, n.min(m), &method, false, |_| (f64::NAN, f64::NAN)));
     }
     if frames.len() >= n + m {
         let values = splits(metrics, pooled, frames, n, m, n_splits, streams);
@@ -270,13 +274,17 @@ mod tests {
     }
 
     #[test]
-    fn too_little_is_an_error_and_threads_change_nothing() {
+    fn too_little_has_no_floor_and_threads_change_nothing() {
         let values = gaussian(3000);
         let pooled = Sample::new(&values).unwrap();
         let floor = |n, splits| noise_floor(&Metric::ALL, &pooled, None, n, n, splits, &Streams::new(3));
         assert!(floor(1000, 5).is_err() && floor(0, 20).is_err());
         let few: Vec<usize> = (0..100).collect();
-        assert!(noise_floor(&Metric::ALL, &pooled, Some(&few), 90, 90, 20, &Streams::new(3)).is_err());
+        let unknown = noise_floor(&Metric::ALL, &pooled, Some(&few), 90, 90, 20, &Streams::new(3)).unwrap();
+        let known = |floor: &NoiseFloor| !floor.floor.value.is_nan();
+        assert!(
+            !unknown.iter().any(known) && unknown[0].floor.error_method.contains("100 decorrelated frames")
+        );
         let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
         assert_eq!(alone.install(|| floor(1000, 20).unwrap()), floor(1000, 20).unwrap());
     }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::comparison::noise_floor::MIN_SPLITS;
 use crate::error::{Error, Result};
 use crate::potential::Noise;
 use crate::sampling::{
@@ -415,7 +416,7 @@ impl Config {
         at_least("estimate.n_bins", self.estimate.n_bins, 2)?;
         at_least("estimate.n_bins_2d", self.estimate.n_bins_2d, 2)?;
         at_least("compare.n_bins", self.compare.n_bins, 2)?;
-        at_least("compare.n_floor_splits", self.compare.n_floor_splits, 2)?;
+        at_least("compare.n_floor_splits", self.compare.n_floor_splits, MIN_SPLITS)?;
         at_least("compare.n_blocks", self.compare.n_blocks, 2)
     }
 }
@@ -444,6 +445,8 @@ impl SampleSettings {
         equilibrium.local_move.validate("sample.equilibrium.local_move")?;
         self.smc.validate("sample.smc")?;
         let exchange = &self.replica_exchange;
+        // Under the name that it has here; the sampler calls it `record_every`.
+        at_least("sample.replica_exchange.keep_every", exchange.keep_every, 1)?;
         exchange.sampler().validate("sample.replica_exchange")?;
         at_least("sample.replica_exchange.n_ladders", exchange.n_ladders, 2)?;
         at_least("sample.replica_exchange.n_sweeps", exchange.n_sweeps, 2 * exchange.keep_every)

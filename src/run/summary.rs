@@ -34,7 +34,7 @@ struct Population {
 
 /// Writes the summary of the main configuration.
 pub fn write(plan: &Plan, layout: &Layout, provenance: &Provenance) -> Result<()> {
-    let mut entries = of_stages(plan, layout)?;
+    let mut entries = of_stages(layout.root(), plan.config.seed)?;
     let seconds = |keep: &dyn Fn(&str) -> bool| -> f64 {
         provenance.seconds.iter().filter(|(stage, _)| keep(stage)).map(|(_, seconds)| seconds).sum()
     };
@@ -53,33 +53,38 @@ pub fn write(plan: &Plan, layout: &Layout, provenance: &Provenance) -> Result<()
 
 /// Writes the summary of a variant.
 pub fn write_variant(plan: &Plan, layout: &Layout, provenance: &Provenance, name: &str) -> Result<()> {
-    let mut entries = of_stages(plan, layout)?;
+    let mut entries = of_stages(layout.root(), plan.config.seed)?;
     let seconds = provenance.seconds.get(&format!("variants/{name}/train")).copied().unwrap_or(0.0);
     insert(&mut entries, "train_seconds", seconds, None, "s", "wall clock, summed over resumed parts");
     write_json(&layout.root().join("summary.json"), &Value::Object(entries))
 }
 
-fn of_stages(plan: &Plan, layout: &Layout) -> Result<Map<String, Value>> {
+/// The numbers of the stages that stand in a directory.
+fn of_stages(root: &Path, seed: u64) -> Result<Map<String, Value>> {
     let mut entries = Map::new();
-    let seed = format!("one training, seed {}", plan.config.seed);
-    for metric in read_rows::<Metric>(&layout.root().join("compare/metrics.csv"))? {
-        // The floor depends on the sizes alone, which all sets share.
-        let shared = metric.metric.ends_with("_floor");
-        let name = if shared { metric.metric.clone() } else { format!("{}_{}", metric.metric, metric.set) };
-        if entries.contains_key(&name) {
+    let seed = format!("one training, seed {seed}");
+    for metric in read_rows::<Metric>(&root.join("compare/metrics.csv"))? {
+        // The floor depends on the sizes alone, and sets of equal size share it. Weighted particles count
+        // as fewer, and have a floor of their own.
+        let is_floor = metric.metric.ends_with("_floor");
+        let first = entries.get(&metric.metric).map(|entry: &Value| entry["value"].as_f64());
+        let same = first == Some(Some(metric.value)) || (first == Some(None) && !metric.value.is_finite());
+        if is_floor && same {
             continue;
         }
+        let shared = is_floor && first.is_none();
+        let name = if shared { metric.metric.clone() } else { format!("{}_{}", metric.metric, metric.set) };
         let unit = if metric.metric.starts_with("pmf_error") { "kT^2" } else { "nat" };
-        let method = if shared { metric.method } else { joined(&metric.method, &seed) };
+        let method = if is_floor { metric.method } else { joined(&metric.method, &seed) };
         insert(&mut entries, &name, metric.value, metric.std_error, unit, &method);
     }
-    for population in read_rows::<Population>(&layout.root().join("compare/populations.csv"))? {
+    for population in read_rows::<Population>(&root.join("compare/populations.csv"))? {
         let name = format!("population_{}_{}", population.state, population.set);
         let method = "fraction of frames; error from blocks of frames or walkers";
         let method = if population.set == "data" { method.to_string() } else { joined(method, &seed) };
         insert(&mut entries, &name, population.value, population.std_error, "", &method);
     }
-    let free_energy = layout.root().join("estimate/free_energy.json");
+    let free_energy = root.join("estimate/free_energy.json");
     if free_energy.is_file() {
         let free_energy: Value = read_json(&free_energy)?;
         for road in free_energy["roads"].as_array().into_iter().flatten() {
@@ -90,7 +95,7 @@ fn of_stages(plan: &Plan, layout: &Layout) -> Result<Map<String, Value>> {
         }
     }
     for stage in ["sample", "estimate", "train"] {
-        let diagnostics = layout.root().join(stage).join("diagnostics.json");
+        let diagnostics = root.join(stage).join("diagnostics.json");
         if diagnostics.is_file() {
             let diagnostics: Map<String, Value> = read_json(&diagnostics)?;
             entries.extend(diagnostics);
@@ -147,6 +152,19 @@ mod tests {
     fn numbers_that_json_cannot_hold_are_null() {
         let entry = entry(f64::INFINITY, Some(f64::NAN), "kT", "");
         assert_eq!(entry, json!({ "value": null, "std_error": null, "unit": "kT", "method": "" }));
+    }
+
+    #[test]
+    fn weighted_particles_have_a_floor_of_their_own() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join("compare")).unwrap();
+        let rows = "iid,js_floor,0.01,,a\nlangevin,js_floor,0.01,,a\nsmc,js_floor,0.02,,b\nsmc,js,0.03,,c\n";
+        let table = format!("set,metric,value,std_error,method\n{rows}");
+        std::fs::write(home.path().join("compare/metrics.csv"), table).unwrap();
+        let entries = of_stages(home.path(), 1).unwrap();
+        let value = |name: &str| entries.get(name).and_then(|entry| entry["value"].as_f64());
+        assert_eq!((value("js_floor"), value("js_floor_smc")), (Some(0.01), Some(0.02)));
+        assert_eq!((value("js_floor_langevin"), value("js_smc")), (None, Some(0.03)));
     }
 
     #[test]

@@ -119,7 +119,9 @@ fn cards(contents: &Contents) -> Vec<Card> {
         let name = format!("js_excess_{set}");
         let parts: Vec<String> = [
             text(&format!("js_{set}")).map(|js| format!("JS {js}")),
-            text("js_floor").map(|floor| format!("floor {floor}")),
+            text(&format!("js_floor_{set}"))
+                .or_else(|| text("js_floor"))
+                .map(|floor| format!("floor {floor}")),
         ]
         .into_iter()
         .flatten()

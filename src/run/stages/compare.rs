@@ -14,6 +14,7 @@ use rayon::prelude::*;
 
 use crate::comparison::distances::{Frames, all_pairs, compare_distances};
 use crate::comparison::noise_floor::{NoiseFloor, noise_floor};
+use crate::comparison::populations::population;
 use crate::comparison::{Metric, Sample};
 use crate::error::Result;
 use crate::free_energy::Estimate;
@@ -248,24 +249,6 @@ fn write_populations(context: &Context, directory: &Path, sets: &[Set]) -> Resul
     write_atomic(&directory.join("populations.csv"), table.as_bytes())
 }
 
-/// Σ w inside / Σ w, and the error of this ratio from its residuals by block.
-fn population(inside: &[bool], weights: Option<&[f64]>, blocks: &Blocks) -> (f64, f64) {
-    let n_blocks = blocks.n_blocks();
-    let (mut of_block, mut within) = (vec![0.0; n_blocks], vec![0.0; n_blocks]);
-    for (frame, &block) in blocks.block_of().iter().enumerate() {
-        let weight = weights.map_or(1.0, |weights| weights[frame]);
-        of_block[block] += weight;
-        within[block] += if inside[frame] { weight } else { 0.0 };
-    }
-    let total: f64 = of_block.iter().sum();
-    let value = within.iter().sum::<f64>() / total;
-    let squares: f64 = within.iter().zip(&of_block).map(|(a, w)| (a - value * w).powi(2)).sum();
-    let error = (squares * n_blocks as f64 / (n_blocks as f64 - 1.0)).sqrt() / total;
-    // A state that was never seen, or never left, is not known better than to one frame.
-    let least = weights.map_or(inside.len() as f64, effective_sample_size);
-    (value, if value == 0.0 || value == 1.0 { 1.0 / least } else { error })
-}
-
 fn write_distances(context: &Context, directory: &Path, sets: &[Set]) -> Result<()> {
     let topology = context.plan.beads.mapping.topology();
     let Some((data, others)) = sets.split_first() else { return Ok(()) };
@@ -334,16 +317,6 @@ fn write_profiles(context: &Context, directory: &Path, set: &Set) -> Result<()> 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_error_of_a_population_is_the_spread_of_its_blocks() {
-        // Blocks of two frames with populations 1, 0.5 and 0: mean 0.5, spread 0.5, error 0.5/√3.
-        let blocks = Blocks::contiguous(6, 3).unwrap();
-        let (value, error) = population(&[true, true, true, false, false, false], None, &blocks);
-        assert!((value - 0.5).abs() < 1e-15 && (error - 0.5 / 3.0_f64.sqrt()).abs() < 1e-12, "{error}");
-        let (value, error) = population(&[false; 6], None, &blocks);
-        assert_eq!((value, error), (0.0, 1.0 / 6.0));
-    }
 
     #[test]
     fn angles_stay_and_other_variables_fill_a_turn() {

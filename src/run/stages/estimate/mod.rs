@@ -269,7 +269,7 @@ impl Levels {
         Ok(u)
     }
 
-    /// ⟨∂u/∂t⟩ at a time near a level, from the samples of that level, one mean for each ladder.
+    /// ⟨∂u/∂t⟩ at a time near a level, from the samples of that level, one number for each ladder.
     fn reweighted_rates(&self, model: &EnergyModel, level: usize, t: f64) -> Result<Vec<f64>> {
         let n = self.n_sweeps * self.n_ladders;
         let size = self.x.len() / self.n_samples();
@@ -278,18 +278,8 @@ impl Levels {
         model.energies(&vec![self.t[level]; n], x, &mut u_level)?;
         model.energies(&vec![t; n], x, &mut u)?;
         model.lambda_derivatives(&vec![t; n], x, &mut rates)?;
-        let of_ladder = |ladder: usize| {
-            let samples = || (ladder..n).step_by(self.n_ladders);
-            let highest = samples().map(|i| u_level[i] - u[i]).fold(f64::NEG_INFINITY, f64::max);
-            let (mut sum, mut total) = (0.0, 0.0);
-            for i in samples() {
-                let weight = (u_level[i] - u[i] - highest).exp();
-                sum += weight * rates[i];
-                total += weight;
-            }
-            sum / total
-        };
-        Ok((0..self.n_ladders).map(of_ladder).collect())
+        let log_weights: Vec<f64> = u_level.iter().zip(&u).map(|(at_level, at_t)| at_level - at_t).collect();
+        Ok(ratio_by_ladder(&log_weights, &rates, self.n_ladders))
     }
 
     /// Mean of ∂u/∂t at a level over the sweeps of one ladder.
@@ -298,6 +288,25 @@ impl Levels {
         let values = (0..self.n_sweeps).map(|sweep| of_level[sweep * self.n_ladders + ladder]);
         values.sum::<f64>() / self.n_sweeps as f64
     }
+}
+
+/// R = Σ w y / Σ w over all samples, `[sweep][ladder]`, and what each ladder contributes to it:
+/// R + Σ_ladder w (y − R) / mean over ladders of Σ_ladder w.
+///
+/// The mean of these numbers is R, and their spread is that of R to first order (the delta method). A
+/// ratio of each ladder's own sums would be biased by one over *its* few samples, which no number of
+/// ladders averages out.
+fn ratio_by_ladder(log_weights: &[f64], values: &[f64], n_ladders: usize) -> Vec<f64> {
+    let highest = log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let weights: Vec<f64> = log_weights.iter().map(|log_weight| (log_weight - highest).exp()).collect();
+    let total: f64 = weights.iter().sum();
+    let ratio = weights.iter().zip(values).map(|(weight, value)| weight * value).sum::<f64>() / total;
+    let of_ladder = |ladder: usize| {
+        let samples = (ladder..values.len()).step_by(n_ladders);
+        let residual: f64 = samples.map(|sample| weights[sample] * (values[sample] - ratio)).sum();
+        ratio + residual * n_ladders as f64 / total
+    };
+    (0..n_ladders).map(of_ladder).collect()
 }
 
 /// Mean and standard error over independent ladders.
@@ -324,8 +333,8 @@ const NODES_BETWEEN_LEVELS: usize = 3;
 /// of samples of either end, reweighted by exp(u_level − u_t); neighbours overlap well, or they would not
 /// swap. The two means count in proportion to the nearness of their level.
 ///
-/// Replicas travel between levels, so the nodes of a ladder are correlated; the integral of every ladder
-/// is an independent estimate, and their spread is the error.
+/// Replicas travel between levels, so the nodes of a ladder are correlated: what each ladder contributes
+/// is integrated by itself, and the spread of these integrals is the error.
 fn ti_road(
     levels: &Levels,
     model: &EnergyModel,
@@ -442,6 +451,7 @@ fn interpolate(nodes: &[f64], values: &[f64], at: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::{Purpose, Streams, fill_normal};
 
     #[test]
     fn thinning_keeps_whole_sweeps_of_every_level() {
@@ -467,6 +477,23 @@ mod tests {
         assert_eq!(interpolate(&nodes, &values, 2.0), Some(1.0));
         assert_eq!(interpolate(&nodes, &values, 3.0), Some(0.0));
         assert_eq!(interpolate(&nodes, &values, 3.1), None);
+    }
+
+    #[test]
+    fn a_ratio_over_many_short_ladders_is_not_biased_by_their_shortness() {
+        // x from N(0, 1), reweighted by exp(x) to N(1, 1): E x = 1. Ladders of four samples, whose own
+        // ratios would have a mean of 0.6.
+        let (n_ladders, n) = (4000, 16_000);
+        let mut x = vec![0.0; n];
+        fill_normal(&mut Streams::new(4).stream(Purpose::Walker, 0), &mut x);
+        let by_ladder = ratio_by_ladder(&x, &x, n_ladders);
+        let (mean, error) = over_ladders(&by_ladder);
+        // Var R = E w² (x − 1)² / n = 2e/n.
+        let exact = (2.0 * std::f64::consts::E / n as f64).sqrt();
+        assert!((mean - 1.0).abs() < 3.0 * exact, "{mean} ± {exact}");
+        assert!((error / exact - 1.0).abs() < 0.25, "{error} {exact}");
+        // Without weights each ladder has its own mean.
+        assert_eq!(ratio_by_ladder(&[0.0; 4], &[1.0, 2.0, 3.0, 4.0], 2), [2.0, 3.0]);
     }
 
     #[test]

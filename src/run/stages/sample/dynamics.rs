@@ -111,12 +111,23 @@ pub fn equilibrium(draw: &Draw) -> Result<PartRecord> {
     if !bonds.is_empty() {
         record.note("equilibrium_pivot_acceptance", block.pivot_acceptance, "", mean);
     }
-    let trips = state.round_trips.iter().sum::<u64>() as f64;
-    let method = "returns of walkers to the state in which they began, looked up after every cycle";
-    record.note("equilibrium_round_trips", trips, "", method);
+    let trips = if beads.states.is_empty() {
+        // Without states nothing is known, which is not the same as none.
+        String::new()
+    } else {
+        let trips = state.round_trips.iter().sum::<u64>() as f64;
+        let method = "returns of walkers to the state in which they began, looked up after every cycle";
+        record.note("equilibrium_round_trips", trips, "", method);
+        format!(", {trips} round trips")
+    };
+    let pivot = if bonds.is_empty() {
+        "no bond to pivot about".to_string()
+    } else {
+        format!("{:.2} pivot", block.pivot_acceptance)
+    };
     draw.context.control.progress().end(&format!(
-        "{} frames of {n_walkers} walkers, acceptance {:.2} local, {:.2} pivot, {trips} round trips",
-        record.n_samples, block.local_acceptance, block.pivot_acceptance
+        "{} frames of {n_walkers} walkers, acceptance {:.2} local, {pivot}{trips}",
+        record.n_samples, block.local_acceptance
     ));
     Ok(record)
 }
