@@ -342,7 +342,7 @@ pub struct EstimateSettings {
 
 impl Default for EstimateSettings {
     fn default() -> Self {
-        Self { mbar_every: 8, n_bootstrap: 100, n_bins: 72, n_bins_2d: 36 }
+        Self { mbar_every: 4, n_bootstrap: 50, n_bins: 72, n_bins_2d: 36 }
     }
 }
 
