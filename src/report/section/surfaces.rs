@@ -69,7 +69,8 @@ pub fn section(contents: &Contents) -> Result<Section> {
     section.figure(
         figure,
         "−ln p of every bin, relative to the most populated bin of the data, in kT. All panels share one colour \
-         scale, which ends 3 kT above the rarest bin of the data; bins without a sample are blank.",
+         scale, which ends 3 kT above the rarest bin of the data; bins without a sample, or rarer than that, are \
+         blank.",
     );
     Ok(section)
 }
@@ -120,8 +121,8 @@ fn shift_to_zero(rows: &mut [(String, Vec<Panel>)]) {
     }
 }
 
-/// Cuts all panels off 3 kT above the highest value of the first (the data): weights can make a bin so rare
-/// that it alone would take up the colour scale.
+/// Leaves out what lies more than 3 kT above the highest value of the first panel (the data): weights can make
+/// a bin so rare that it alone would take up the colour scale.
 fn limit(rows: &mut [(String, Vec<Panel>)]) {
     let Some(reference) = rows.first().and_then(|row| row.1.first()) else { return };
     let finite = reference.grid.values.iter().copied().filter(|v| v.is_finite());
@@ -129,7 +130,7 @@ fn limit(rows: &mut [(String, Vec<Panel>)]) {
     if highest.is_finite() {
         for value in rows.iter_mut().flat_map(|row| &mut row.1).flat_map(|panel| &mut panel.grid.values) {
             if *value > highest {
-                *value = highest;
+                *value = f64::NAN;
             }
         }
     }
