@@ -3,7 +3,6 @@
 //! `cargo bench --bench model`. Threads as rayon finds them; `RAYON_NUM_THREADS=1` for one.
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use kirkwood::model::LANES;
 use kirkwood::model::fused::Direction;
 use kirkwood::potential::PotentialPath;
 use kirkwood::training::gradient::GradientEngine;
@@ -14,15 +13,16 @@ mod common;
 fn passes(criterion: &mut Criterion) {
     for (name, n_beads) in [("whitened", 5), ("message_passing", 5), ("message_passing", 22)] {
         let (model, data) = common::model(name, n_beads);
-        let batch = common::batch(&model, &data, LANES, 1);
+        let lanes = model.lanes();
+        let batch = common::batch(&model, &data, lanes, 1);
         let (program, weights) = (&model.program, model.weights());
         let mut workspace = model.take_workspace();
         model.load(&mut workspace, &batch.times, &batch.x);
         workspace.coordinate_tangent_mut().fill(0.1);
-        let (slopes, mut gradient) = ([0.1; LANES], vec![0.0; program.n_parameters()]);
+        let (slopes, mut gradient) = (vec![0.1; lanes], vec![0.0; program.n_parameters()]);
 
         let mut group = criterion.benchmark_group(format!("{name}_{n_beads}_beads"));
-        group.throughput(Throughput::Elements(LANES as u64));
+        group.throughput(Throughput::Elements(lanes as u64));
         group.bench_function("forward", |b| b.iter(|| workspace.forward(program, weights)));
         group.bench_function("reverse", |b| b.iter(|| workspace.reverse(program, weights)));
         group.bench_function("tangent", |b| {

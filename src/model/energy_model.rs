@@ -11,16 +11,13 @@ use std::sync::Mutex;
 use rayon::prelude::*;
 
 use super::compute::Compute;
-use super::fused::{Direction, Weights, Workspace};
+use super::fused::{self, Direction, Weights, Workspace};
 use super::network::Architecture;
 use super::program::Program;
 use super::tensor::{Batch, TensorProgram};
 use super::time_table::TimeTable;
 use crate::error::Result;
 use crate::potential::{Noise, PotentialPath, Space};
-
-/// Conformations per chunk: values of one chunk of the default network fill half of a 2 MiB L2 cache.
-pub const LANES: usize = 64;
 
 /// A time-dependent energy of a molecule.
 pub struct EnergyModel {
@@ -33,6 +30,7 @@ pub struct EnergyModel {
     /// What the network knows about time.
     pub time_table: TimeTable,
     weights: Weights,
+    lanes: usize,
     pool: Mutex<Vec<Workspace>>,
     /// The same program on a device; `None`: the fused executor on the host.
     device: Option<TensorProgram>,
@@ -50,8 +48,8 @@ impl EnergyModel {
         time_table: TimeTable,
         weights: Weights,
     ) -> Self {
-        let pool = Mutex::new(vec![]);
-        Self { architecture, length_scale_nm, program, time_table, weights, pool, device: None }
+        let (lanes, pool) = (fused::lanes_for(&program), Mutex::new(vec![]));
+        Self { architecture, length_scale_nm, program, time_table, weights, lanes, pool, device: None }
     }
 
     /// The same model on a device. The host has the fused executor, every other device tensors.
@@ -61,6 +59,11 @@ impl EnergyModel {
             false => Some(TensorProgram::new(&self.program, compute, self.weights.values())?),
         };
         Ok(self)
+    }
+
+    /// Conformations per chunk of the fused executor, so many that a chunk stays in cache: 64, 32 or 16.
+    pub fn lanes(&self) -> usize {
+        self.lanes
     }
 
     /// The parameters.
@@ -115,7 +118,7 @@ impl EnergyModel {
     /// A workspace from the pool, or a new one.
     pub fn take_workspace(&self) -> Workspace {
         let pooled = self.pool.lock().expect("no thread panics with the pool").pop();
-        pooled.unwrap_or_else(|| Workspace::new(&self.program, LANES))
+        pooled.unwrap_or_else(|| Workspace::new(&self.program, self.lanes))
     }
 
     /// Gives a workspace back.
@@ -123,19 +126,19 @@ impl EnergyModel {
         self.pool.lock().expect("no thread panics with the pool").push(workspace);
     }
 
-    /// Loads a chunk of at most [`LANES`] conformations, `[conformation][bead][xyz]`; missing lanes
+    /// Loads a chunk of at most [`EnergyModel::lanes`] conformations, `[conformation][bead][xyz]`; missing lanes
     /// repeat the first one.
     pub fn load<X: Copy + Into<f64>>(&self, workspace: &mut Workspace, t: &[f64], x: &[X]) {
         let size = 3 * self.architecture.n_beads;
         let mut row = vec![0.0_f32; self.time_table.n_rows()];
-        for lane in 0..LANES {
+        for lane in 0..self.lanes {
             let source = if lane < t.len() { lane } else { 0 };
             let frame = &x[source * size..][..size];
             let coordinates = workspace.coordinates_mut();
             for (bead, xyz) in frame.chunks_exact(3).enumerate() {
                 for (axis, &value) in xyz.iter().enumerate() {
                     let value: f64 = value.into();
-                    coordinates[(axis * self.architecture.n_beads + bead) * LANES + lane] = value as f32;
+                    coordinates[(axis * self.architecture.n_beads + bead) * self.lanes + lane] = value as f32;
                 }
             }
             if lane == 0 || source == 0 || t[source] != t[source - 1] {
@@ -178,7 +181,7 @@ impl EnergyModel {
         for (lane, gradient) in gradient.chunks_exact_mut(3 * n_beads).enumerate() {
             for (bead, xyz) in gradient.chunks_exact_mut(3).enumerate() {
                 for (axis, gradient) in xyz.iter_mut().enumerate() {
-                    *gradient = network[(axis * n_beads + bead) * LANES + lane].into();
+                    *gradient = network[(axis * n_beads + bead) * self.lanes + lane].into();
                 }
             }
         }
@@ -202,11 +205,12 @@ impl EnergyModel {
             run(&mut workspace, t, x, u, gradient);
             self.return_workspace(workspace);
         };
-        let chunks = lambda.par_chunks(LANES).zip(x.par_chunks(LANES * size)).zip(u.par_chunks_mut(LANES));
+        let lanes = self.lanes;
+        let chunks = lambda.par_chunks(lanes).zip(x.par_chunks(lanes * size)).zip(u.par_chunks_mut(lanes));
         match gradient {
             None => chunks.for_each(|((t, x), u)| run(t, x, u, None)),
             Some(gradient) => chunks
-                .zip(gradient.par_chunks_mut(LANES * size))
+                .zip(gradient.par_chunks_mut(lanes * size))
                 .for_each(|(((t, x), u), gradient)| run(t, x, u, Some(gradient))),
         }
     }
@@ -291,7 +295,7 @@ impl PotentialPath for EnergyModel {
             let n_rows = self.time_table.n_rows();
             self.for_chunks(lambda, x, du_dlambda, None, |workspace, t, _, du_dt, _| {
                 let rates = self.time_rows(t, TimeTable::fill_rate);
-                for lane in 0..LANES {
+                for lane in 0..self.lanes {
                     let source = if lane < t.len() { lane } else { 0 };
                     workspace.set_time_tangent(lane, &rates[source * n_rows..][..n_rows]);
                 }

@@ -258,3 +258,105 @@ impl FeatureMoments {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::tests::chain;
+
+    const N_BEADS: usize = 5;
+
+    /// Mean, variance and kurtosis of each whitened feature on `n` noised conformations.
+    fn whitened(
+        set: &FeatureSet,
+        moments: &FeatureMoments,
+        data: &[f64],
+        log_snr: f64,
+        n: usize,
+        streams: &Streams,
+    ) -> Vec<[f64; 3]> {
+        let (k, size, n_frames) = (set.len(), 3 * N_BEADS, data.len() / (3 * N_BEADS));
+        let space = Space::Centered { n_particles: N_BEADS };
+        let (mut mean, mut inverse_deviation) = (vec![0.0; k], vec![0.0; k]);
+        moments.fill(log_snr, &mut mean, &mut inverse_deviation);
+        let t = moments.noise.time_at_log_snr(log_snr);
+        let (a, g) = (moments.noise.scale(t), moments.noise.deviation(t));
+        let (mut x, mut features, mut powers) = (vec![0.0; size], vec![0.0; k], vec![[0.0; 4]; k]);
+        for sample in 0..n {
+            space.fill_normal(&mut streams.stream(Purpose::Whitening, sample as u64), &mut x);
+            let frame = &data[sample * n_frames / n * size..][..size];
+            x.iter_mut().zip(frame).for_each(|(x, x0)| *x = a * x0 + g * *x);
+            set.evaluate(&x, FeatureSet::smoothing(g), &mut features);
+            for (feature, powers) in powers.iter_mut().enumerate() {
+                let z = (features[feature] - mean[feature]) * inverse_deviation[feature];
+                [z, z * z, z * z * z, z.powi(4)].iter().zip(powers).for_each(|(z, sum)| *sum += z / n as f64);
+            }
+        }
+        let cumulants = |[m, m2, m3, m4]: [f64; 4]| {
+            let variance = m2 - m * m;
+            let fourth = m4 - 4.0 * m * m3 + 6.0 * m * m * m2 - 3.0 * m.powi(4);
+            [m, variance, fourth / (variance * variance)]
+        };
+        powers.into_iter().map(cumulants).collect()
+    }
+
+    fn measured(noise: Noise) -> (FeatureSet, FeatureMoments, Vec<f64>) {
+        let streams = Streams::new(3);
+        let data = chain(N_BEADS, FeatureMoments::N_SAMPLES / 4, &streams);
+        let set = FeatureSet::new(N_BEADS, vec![[0, 1, 2, 3], [1, 2, 3, 4]]);
+        let moments = FeatureMoments::measure(&set, &noise, &data, &streams);
+        (set, moments, data)
+    }
+
+    /// `n` values of log(a²/g²) from one end of time to the other, both included.
+    fn levels(noise: &Noise, n: usize) -> impl IndexedParallelIterator<Item = f64> {
+        let (first, last) = noise.time_range();
+        let (low, high) = (noise.log_snr(last), noise.log_snr(first));
+        (0..n).into_par_iter().map(move |level| low + (high - low) * level as f64 / (n - 1) as f64)
+    }
+
+    /// On the noise with which they were measured, so that what is left is the interpolation between levels.
+    /// In the first and the last interval the spline has no neighbour and takes half of the slope there: with
+    /// EDM noise, where volumes grow as g³ to the end, their variance is 3 % off half-way.
+    #[test]
+    fn whitened_features_have_mean_zero_and_unit_variance_at_every_level() {
+        for noise in [Noise::default(), Noise::Edm { sigma_min: 1e-3, sigma_max: 20.0 }] {
+            let (set, moments, data) = measured(noise);
+            // Twice as many intervals as were measured: every second level lies half-way between two.
+            let n_levels = 2 * FeatureMoments::N_LEVELS - 1;
+            levels(&noise, n_levels).enumerate().for_each(|(level, log_snr)| {
+                let grows_to_the_end = matches!(noise, Noise::Edm { .. }) && level == 1;
+                let tolerance = if grows_to_the_end { 0.04 } else { 0.02 };
+                let n = FeatureMoments::N_SAMPLES;
+                let of_features = whitened(&set, &moments, &data, log_snr, n, &Streams::new(3));
+                for (feature, [mean, variance, _]) in
+                    of_features.into_iter().enumerate().skip(set.pairs.len())
+                {
+                    let place = format!("feature {feature}, log SNR {log_snr}: {mean} {variance}");
+                    assert!(mean.abs() < 0.02 && (variance - 1.0).abs() < tolerance, "{place}");
+                }
+            });
+        }
+    }
+
+    /// On noise of its own: squared distances, whose moments are exact, as closely as the sample tells;
+    /// the others besides as closely as the sample that they were measured on.
+    #[test]
+    fn whitening_holds_on_other_noise() {
+        let (set, moments, data) = measured(Noise::default());
+        levels(&moments.noise, 9).for_each(|log_snr| {
+            let n = 16 * FeatureMoments::N_SAMPLES;
+            let of_features = whitened(&set, &moments, &data, log_snr, n, &Streams::new(4));
+            for (feature, [mean, variance, kurtosis]) in of_features.into_iter().enumerate() {
+                let exact = feature < set.pairs.len();
+                let of_table = if exact { 0.0 } else { 1.0 / FeatureMoments::N_SAMPLES as f64 };
+                let per_sample = 1.0 / n as f64 + of_table;
+                let errors = [per_sample, (kurtosis - 1.0) * per_sample].map(f64::sqrt);
+                let place = format!("feature {feature}, log SNR {log_snr}: {mean} {variance} ± {errors:?}");
+                assert!(mean.abs() < 4.0 * errors[0], "{place}");
+                assert!((variance - 1.0).abs() < 4.0 * errors[1], "{place}");
+                assert!(!exact || mean.abs().max((variance - 1.0).abs()) < 0.03, "{place}");
+            }
+        });
+    }
+}

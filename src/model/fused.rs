@@ -113,6 +113,22 @@ pub enum Direction {
     Time,
 }
 
+/// The smallest chunk: one cache line, which is the widest vector of a CPU.
+pub const MIN_LANES: usize = 16;
+
+/// One arena fills half of a 2 MiB L2 cache.
+const ARENA_BYTES: usize = 1 << 20;
+
+/// Conformations per chunk, 64, 32 or [`MIN_LANES`]: the largest for which an arena of a [`Workspace`] takes
+/// at most 1 MiB, and [`MIN_LANES`] for larger programs.
+pub fn lanes_for(program: &Program) -> usize {
+    let is_view = |node: &&Node| matches!(node.op, Op::Rows { .. } | Op::Reshape(_));
+    let per_lane: usize =
+        program.nodes().iter().filter(|node| !is_view(node)).map(|node| node.rows * node.items).sum();
+    let fits = |lanes: &usize| lanes * per_lane * size_of::<f32>() <= ARENA_BYTES;
+    [64, 32].into_iter().find(fits).unwrap_or(MIN_LANES)
+}
+
 /// Every intermediate value of one chunk.
 #[derive(Debug)]
 pub struct Workspace {
@@ -137,9 +153,9 @@ pub struct Workspace {
 }
 
 impl Workspace {
-    /// Memory for chunks of `lanes` conformations, a multiple of 16.
+    /// Memory for chunks of `lanes` conformations, a multiple of [`MIN_LANES`].
     pub fn new(program: &Program, lanes: usize) -> Self {
-        assert!(lanes.is_multiple_of(16) && lanes > 0);
+        assert!(lanes.is_multiple_of(MIN_LANES) && lanes > 0);
         let nodes = program.nodes();
         let (mut offsets, mut auxiliary_offsets): (Vec<usize>, Vec<usize>) = (vec![], vec![]);
         let (mut size, mut auxiliary_size, mut scratch_size) = (0, 0, 0);

@@ -16,7 +16,7 @@ pub mod program;
 pub mod tensor;
 pub mod time_table;
 
-pub use energy_model::{EnergyModel, LANES};
+pub use energy_model::EnergyModel;
 
 #[cfg(test)]
 mod tests;

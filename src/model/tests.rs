@@ -3,16 +3,16 @@
 
 use nalgebra::{Rotation3, Vector3};
 
+use super::EnergyModel;
 use super::compute::devices;
 use super::fused::{Direction, Weights, Workspace};
 use super::network::{Architecture, Context, NETWORKS, Network};
 use super::tensor::TensorProgram;
-use super::{EnergyModel, LANES};
 use crate::potential::{Noise, PotentialPath, Space};
 use crate::random::{Purpose, Streams, fill_normal};
 
 /// Bends of a chiral chain, `[frame][bead][xyz]`, centred and of unit variance.
-fn chain(n_beads: usize, n_frames: usize, streams: &Streams) -> Vec<f64> {
+pub(super) fn chain(n_beads: usize, n_frames: usize, streams: &Streams) -> Vec<f64> {
     let space = Space::Centered { n_particles: n_beads };
     let mut data = vec![0.0; 3 * n_beads * n_frames];
     for (idx, frame) in data.chunks_exact_mut(3 * n_beads).enumerate() {
@@ -112,17 +112,19 @@ fn relative(found: impl IntoIterator<Item = f64>, expected: &[f64]) -> f64 {
 
 /// `[xyz][bead][lane]` → `[lane][bead][xyz]`
 fn unlaned(values: &[f32], n_beads: usize) -> Vec<f64> {
+    let lanes = values.len() / (3 * n_beads);
     let at =
-        |lane: usize, bead: usize, axis: usize| f64::from(values[(axis * n_beads + bead) * LANES + lane]);
-    (0..LANES)
+        |lane: usize, bead: usize, axis: usize| f64::from(values[(axis * n_beads + bead) * lanes + lane]);
+    (0..lanes)
         .flat_map(|lane| (0..n_beads).flat_map(move |bead| (0..3).map(move |axis| at(lane, bead, axis))))
         .collect()
 }
 
 fn laned(values: &[f64], n_beads: usize, out: &mut [f32]) {
+    let lanes = values.len() / (3 * n_beads);
     for (lane, frame) in values.chunks_exact(3 * n_beads).enumerate() {
         for (k, &value) in frame.iter().enumerate() {
-            out[(k % 3 * n_beads + k / 3) * LANES + lane] = value as f32;
+            out[(k % 3 * n_beads + k / 3) * lanes + lane] = value as f32;
         }
     }
 }
@@ -133,10 +135,11 @@ fn the_fused_passes_agree_with_tensors_in_f64() {
         for n_beads in [4, 5, 9] {
             let (model, data) = random_model(&*network, n_beads);
             let (program, weights) = (&model.program, model.weights());
-            let (t, x) = noised(&model, &data, LANES);
-            let (v, e) = (random(x.len(), 0), random(LANES, 1));
+            let lanes = model.lanes();
+            let (t, x) = noised(&model, &data, lanes);
+            let (v, e) = (random(x.len(), 0), random(lanes, 1));
 
-            let mut workspace = Workspace::new(program, LANES);
+            let mut workspace = Workspace::new(program, lanes);
             // Passes must not depend on what earlier ones left behind.
             for round in 0..2 {
                 model.load(&mut workspace, &t, &x);
@@ -257,11 +260,36 @@ fn derivatives_of_tensors_are_finite_differences() {
 }
 
 #[test]
+fn chunks_stay_in_cache_and_their_size_does_not_change_a_lane() {
+    let of = |name: &str, n_beads: usize| {
+        let network =
+            NETWORKS.build("", toml::Table::from_iter([("kind".into(), name.into())]), &()).unwrap();
+        random_model(&*network, n_beads)
+    };
+    assert_eq!(of("whitened", 5).0.lanes(), 64);
+    let (model, data) = of("message_passing", 5);
+    assert_eq!((model.lanes(), of("message_passing", 22).0.lanes()), (16, 16));
+    let (t, x) = noised(&model, &data, 64);
+    let mut u = vec![0.0; 64];
+    model.energies(&t, &x, &mut u).unwrap();
+    // All in one chunk of 64, by hand.
+    let mut workspace = Workspace::new(&model.program, 64);
+    laned(&x, 5, workspace.coordinates_mut());
+    let rows: Vec<f32> = time_rows(&model, &t, false).iter().map(|&row| row as f32).collect();
+    rows.chunks(model.time_table.n_rows()).enumerate().for_each(|(lane, row)| workspace.set_time(lane, row));
+    workspace.forward(&model.program, model.weights());
+    let whole = workspace.energies().iter().zip(&t).zip(x.chunks_exact(15));
+    let whole = whole.map(|((&u, &t), x)| f64::from(u) + model.gaussian_energy(t, x));
+    assert!(relative(whole, &u) < 1e-6);
+}
+
+#[test]
 fn a_rotation_changes_nothing_and_a_reflection_does() {
     for (name, network) in networks() {
         let n_beads = 5;
         let (model, data) = random_model(&*network, n_beads);
-        let (t, x) = noised(&model, &data, LANES);
+        let lanes = model.lanes();
+        let (t, x) = noised(&model, &data, lanes);
         let energies = |x: &[f64]| -> Vec<f64> {
             let mut workspace = model.take_workspace();
             model.load(&mut workspace, &t, x);
@@ -277,8 +305,30 @@ fn a_rotation_changes_nothing_and_a_reflection_does() {
         let moved = energies(&mapped(&|p| rotation * p + shift));
         assert!(relative(moved, &u) < 1e-4, "{name}");
         let mirrored = energies(&mapped(&|p| -p));
-        let change = u.iter().zip(&mirrored).map(|(u, m)| (u - m).abs()).sum::<f64>() / LANES as f64;
+        let change = u.iter().zip(&mirrored).map(|(u, m)| (u - m).abs()).sum::<f64>() / lanes as f64;
         assert!(change > 1e-2, "{name}: {change}");
+    }
+}
+
+/// Up to the factor a²/(a² + g²), which is 4·10⁻⁵ at the noise end.
+#[test]
+fn the_noise_end_is_the_normalised_gaussian_whatever_the_weights() {
+    for (name, network) in networks() {
+        let (model, data) = random_model(&*network, 5);
+        let noise = model.noise();
+        let (_, last) = noise.time_range();
+        let (_, x) = noised(&model, &data, 40);
+        let beyond_gaussian = |t: f64| -> f64 {
+            let mut u = vec![0.0; 40];
+            model.energies(&[t; 40], &x, &mut u).unwrap();
+            let differences =
+                u.iter().zip(x.chunks_exact(15)).map(|(u, x)| (u - model.gaussian_energy(t, x)).abs());
+            differences.fold(0.0, f64::max)
+        };
+        let middle = beyond_gaussian(noise.time_at_log_snr(0.0));
+        let end = beyond_gaussian(last);
+        let signal = noise.scale(last).powi(2);
+        assert!(middle > 0.5 && end < 1e3 * signal && end > 0.0, "{name}: {middle} {end} {signal}");
     }
 }
 
@@ -290,12 +340,12 @@ fn message_passing_treats_equal_beads_alike() {
     let network = NETWORKS.build("model.network", table, &()).unwrap();
     let relabelled = |types: Vec<usize>, bonds: Vec<[usize; 2]>, order: [usize; 5]| {
         let (model, data) = random_model_of(&*network, Architecture::new(types, bonds, Noise::default()));
-        let (t, x) = noised(&model, &data, LANES);
+        let (t, x) = noised(&model, &data, 64);
         let permuted: Vec<f64> = x
             .chunks_exact(15)
             .flat_map(|f| order.iter().flat_map(|&i| f[3 * i..3 * i + 3].to_vec()))
             .collect();
-        let (mut u, mut of_permuted) = (vec![0.0; LANES], vec![0.0; LANES]);
+        let (mut u, mut of_permuted) = (vec![0.0; 64], vec![0.0; 64]);
         model.energies(&t, &x, &mut u).unwrap();
         model.energies(&t, &permuted, &mut of_permuted).unwrap();
         relative(of_permuted, &u)
@@ -356,7 +406,7 @@ fn a_model_is_a_path_with_exact_derivatives() {
 fn one_thread_and_two_give_the_same_bits() {
     for (name, network) in networks() {
         let (model, data) = random_model(&*network, 5);
-        let (t, x) = noised(&model, &data, 3 * LANES + 7);
+        let (t, x) = noised(&model, &data, 3 * model.lanes() + 7);
         let run = |n_threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
             let (mut u, mut gradient, mut rates) =

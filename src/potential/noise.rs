@@ -217,6 +217,8 @@ pub fn softplus(x: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::potential::Space;
+    use crate::random::{Purpose, Streams};
 
     fn all() -> [Noise; 3] {
         [
@@ -242,6 +244,55 @@ mod tests {
                 let moments = 2.0 * noise.drift(t) * noise.deviation(t).powi(2) + noise.diffusion(t);
                 assert!((moments / noise.variance_rate(t) - 1.0).abs() < 1e-9);
                 assert!((noise.drift(t) * noise.scale(t) - noise.scale_rate(t)).abs() < 1e-12);
+            }
+        }
+    }
+
+    /// a and g² once more, from the table of methods: x_t of one conformation has the mean a x₀ and, on
+    /// the space of centred conformations, the total variance g² d.
+    #[test]
+    fn noised_conformations_have_the_moments_of_the_table() {
+        let (n_particles, n) = (4, 100_000);
+        let space = Space::Centered { n_particles };
+        let (size, d) = (space.dimension(), space.degrees_of_freedom() as f64);
+        assert_eq!(d, 9.0);
+        let mut x0 = vec![0.9, -1.3, 0.2, 0.4, 2.0, -0.6, -1.1, 0.1, 0.8, 0.3, -0.5, 1.7];
+        space.project(&mut x0);
+        for (noise_idx, noise) in all().into_iter().enumerate() {
+            for (time_idx, fraction) in [0.01, 0.3, 1.0].into_iter().enumerate() {
+                let t = fraction * noise.time_range().1;
+                let (a, g2): (f64, f64) = match noise_idx {
+                    0 => {
+                        let a = (-t * 0.1 / 2.0 - t * t * 19.9 / 4.0).exp();
+                        (a, 1.0 - a * a)
+                    }
+                    1 => (1.0, 0.01_f64.powi(2) * 5000.0_f64.powf(2.0 * t)),
+                    _ => (1.0, t * t),
+                };
+                let mut rng = Streams::new(8).stream(Purpose::Batch, (3 * noise_idx + time_idx) as u64);
+                let (mut mean, mut square, mut fourth) = (vec![0.0; size], 0.0, 0.0);
+                let mut x = vec![0.0; size];
+                for _ in 0..n {
+                    space.fill_normal(&mut rng, &mut x);
+                    x.iter_mut()
+                        .zip(&x0)
+                        .for_each(|(x, x0)| *x = noise.scale(t) * x0 + noise.deviation(t) * *x);
+                    mean.iter_mut().zip(&x).for_each(|(mean, x)| *mean += x / f64::from(n));
+                    let from_mean: f64 = x.iter().zip(&x0).map(|(x, x0)| (x - a * x0).powi(2)).sum();
+                    square += from_mean / f64::from(n);
+                    fourth += from_mean * from_mean / f64::from(n);
+                    for axis in 0..3 {
+                        assert!(x[axis..].iter().step_by(3).sum::<f64>().abs() < 1e-11 * (1.0 + g2));
+                    }
+                }
+                let place = format!("{noise:?} at {t}");
+                // Each component has the variance g² (1 − 1/n); |z|² is χ² with d degrees of freedom.
+                let std_error = (g2 * 0.75 / f64::from(n)).sqrt();
+                let far = mean.iter().zip(&x0).map(|(mean, x0)| (mean - a * x0).abs()).fold(0.0, f64::max);
+                assert!(far < 4.0 * std_error, "{place}: {far} {std_error}");
+                let std_error = g2 * (2.0 * d / f64::from(n)).sqrt();
+                assert!((square - g2 * d).abs() < 4.0 * std_error, "{place}: {square} {}", g2 * d);
+                assert!((fourth / (g2 * g2 * d * (d + 2.0)) - 1.0).abs() < 0.02, "{place}: {fourth}");
             }
         }
     }

@@ -405,6 +405,43 @@ mod tests {
         moments_agree(&path, path.range().0, &draw(&path, uniform, n).x, 0.1).unwrap();
     }
 
+    /// From x_t of one conformation, by its score, back to x_s: the law at s, and with η = 1 the joint law of
+    /// noising to s and from there to t.
+    #[test]
+    fn the_posterior_undoes_the_transition_between_two_times() {
+        let edm = Noise::Edm { sigma_min: 1e-3, sigma_max: 20.0 };
+        let exploding = Noise::VarianceExploding { sigma_min: 0.01, sigma_max: 50.0 };
+        for noise in [Noise::default(), exploding, edm] {
+            let last = noise.time_range().1;
+            for (t, s) in [(1.0, 0.6), (0.5, 0.45), (0.02, 0.005)] {
+                let (from, to) = (At::new(&noise, t * last), At::new(&noise, s * last));
+                let ratio = from.scale / to.scale;
+                let noise_between = from.variance - ratio * ratio * to.variance;
+                for eta in [0.0, 0.4, 1.0] {
+                    let (of_x, of_gradient, deviation) = from.posterior(&to, eta);
+                    // ∇u = (x_t − a_t x₀)/g_t² makes the step x_s = A x_t + B x₀ + ς z.
+                    let along = of_x + of_gradient / from.variance;
+                    let start = -of_gradient / from.variance * from.scale;
+                    let mean = along * from.scale + start;
+                    let variance = along * along * from.variance + deviation * deviation;
+                    assert!((mean / to.scale - 1.0).abs() < 1e-9, "{noise:?} {t} {s} {eta}: {mean}");
+                    assert!(
+                        (variance / to.variance - 1.0).abs() < 1e-9,
+                        "{noise:?} {t} {s} {eta}: {variance}"
+                    );
+                    if eta == 1.0 {
+                        // Bayes: precisions add up.
+                        let precision = 1.0 / to.variance + ratio * ratio / noise_between;
+                        assert!((deviation * deviation * precision - 1.0).abs() < 1e-9);
+                        assert!((along * precision * noise_between / ratio - 1.0).abs() < 1e-9);
+                        assert!((start * precision * to.variance / to.scale - 1.0).abs() < 1e-9);
+                        assert!((along * from.variance / (ratio * to.variance) - 1.0).abs() < 1e-9);
+                    }
+                }
+            }
+        }
+    }
+
     /// The correction is a kernel for the law at the lower level: from exact samples it stays there.
     #[test]
     fn corrected_steps_leave_the_law_of_the_lower_level_invariant() {

@@ -9,9 +9,9 @@ use rayon::prelude::*;
 use super::batch::Batch;
 use super::objective::{Cotangent, Objective, Point};
 use crate::error::Result;
+use crate::model::EnergyModel;
 use crate::model::fused::{Direction, Workspace};
 use crate::model::tensor::TensorProgram;
-use crate::model::{EnergyModel, LANES};
 use crate::potential::PotentialPath as _;
 
 /// An objective with its weight in the sum.
@@ -85,7 +85,7 @@ impl GradientEngine {
         objectives: &[Weighted],
         offsets: &[f64],
     ) {
-        let points_per_chunk = LANES / batch.n_times;
+        let points_per_chunk = model.lanes() / batch.n_times;
         let n_chunks = batch.n_points.div_ceil(points_per_chunk);
         self.groups.resize_with(N_GROUPS, Group::default);
         self.groups.par_iter_mut().enumerate().for_each(|(group_idx, group)| {
@@ -241,7 +241,7 @@ impl<'a> Lanes<'a> {
 }
 
 impl Group {
-    /// One chunk of at most [`LANES`] lanes on the fused executor.
+    /// One chunk of at most [`EnergyModel::lanes`] conformations on the fused executor.
     fn add_chunk(&mut self, lanes: &Lanes) {
         let model = lanes.model;
         let (program, weights) = (&model.program, model.weights());
@@ -270,7 +270,7 @@ impl Group {
         let slopes = lanes.slopes(&gradients, &energies, &mut self.losses, &mut self.offset_gradient);
 
         // Lanes beyond the last data point repeat the first one and count for nothing.
-        let mut e = [0.0_f32; LANES];
+        let mut e = vec![0.0_f32; model.lanes()];
         let fill = |e: &mut [f32], shift: usize| {
             e.iter_mut()
                 .zip(lanes.slopes_at(shift, &slopes.energies))
@@ -278,13 +278,13 @@ impl Group {
         };
         fill(&mut e, 0);
         if lanes.needs_gradients() {
-            let n_beads = model.architecture.n_beads;
+            let (n_beads, own_lanes) = (model.architecture.n_beads, own.lanes());
             let tangent = own.coordinate_tangent_mut();
             tangent.fill(0.0);
             for (lane, direction) in slopes.directions.chunks_exact(3 * n_beads).enumerate() {
                 for (bead, xyz) in direction.chunks_exact(3).enumerate() {
                     for (axis, &v) in xyz.iter().enumerate() {
-                        tangent[(axis * n_beads + bead) * LANES + lane] = v as f32;
+                        tangent[(axis * n_beads + bead) * own_lanes + lane] = v as f32;
                     }
                 }
             }

@@ -7,7 +7,7 @@ use super::objective::OBJECTIVES;
 use super::optimizer::AdamSettings;
 use super::times::TimeSettings;
 use crate::error::{Error, Result};
-use crate::model::LANES;
+use crate::model::fused::MIN_LANES;
 
 /// Training as a sequence of stages.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -147,8 +147,9 @@ impl StageSettings {
             return fail("final_learning_rate", "must lie between 0 and learning_rate".into());
         }
         self.times.validate(&format!("{place}.times"))?;
-        if self.times.n_times > LANES {
-            return fail("times.n_times", format!("must be at most {LANES}"));
+        // A data point with all its times lies in one chunk, also of the largest model.
+        if self.times.n_times > MIN_LANES {
+            return fail("times.n_times", format!("must be at most {MIN_LANES}"));
         }
         let objectives = self.objectives(place)?;
         if objectives.is_empty() {

@@ -13,10 +13,11 @@
 //! Triple products change sign under reflection, so mirror images have different energies. Messages are
 //! symmetric in i and j, so that each pair is computed once. The energy is
 //!
-//! u_net(x, t) = c(t) + Σ_i e(h_i) + Σ_ij [ w_c(t) q(z_ij) + b_c(t) r(z_ij) ],
+//! u_net(x, t) = a²/(a² + g²) { c(t) + Σ_i e(h_i) + Σ_ij [ w_c(t) q(z_ij) + b_c(t) r(z_ij) ] },
 //!
-//! the last with q and r as in [`super::whitened`]: gradients carry the stiffness 1/s_c(t) of a bond at
-//! any noise. Beads of equal type in equivalent places are treated alike.
+//! the last with q, r and w = softplus(ω) as in [`super::whitened`]: gradients carry the stiffness 1/s_c(t)
+//! of a bond at any noise. As there, the factor in front makes the noise end the normalised Gaussian
+//! whatever the weights are. Beads of equal type in equivalent places are treated alike.
 
 use serde::{Deserialize, Serialize};
 
@@ -239,7 +240,6 @@ impl Network for MessagePassing {
 
         let stiffness = next(&mut p, n_classes);
         let stiffness = p.unary(stiffness, Unary::Softplus);
-        let stiffness = p.multiply(stiffness, signal);
         let stiffness = of_class(&mut p, stiffness);
         let slope = next(&mut p, n_classes);
         let slope = of_class(&mut p, slope);
@@ -249,7 +249,9 @@ impl Network for MessagePassing {
         let of_pairs = p.sum_items(of_pairs);
         let energy = p.add(energy, of_pairs);
         let constant = next(&mut p, 1);
-        p.add(energy, constant);
+        let sum = p.add(energy, constant);
+        // Noised data are Gaussian up to terms of order a²: so is the model, whatever the weights.
+        p.multiply(sum, signal);
         Ok(p)
     }
 
@@ -269,6 +271,7 @@ impl Network for MessagePassing {
                 let variance = a2 * a2 * variance + 8.0 * a2 * g2 * mean + 24.0 * g2 * g2;
                 out[m + k + class] = 1.0 / variance.max(1e-12).sqrt();
             }
+            // a²/(a² + g²) as a function of ℓ alone, also beyond the ends.
             out[m + 2 * k] = 1.0 / (1.0 + (-log_snr).exp());
             out[m + 2 * k + 1] = 1.0 / (a2 + g2).sqrt();
         });
