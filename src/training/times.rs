@@ -26,6 +26,7 @@ pub struct TimeSettings {
     /// against 0.0071 where half of the partners are uniform in t.
     pub neighbour_step: f64,
     /// Draw all times from so many levels, uniform in log(a²/g²), with a free offset for each; 0: continuous.
+    /// The offsets are not part of the model: its log Z along the path is then arbitrary, and not 0.
     pub n_levels: usize,
     /// Do the K noised points of a data point share their noise?
     pub shared_noise: bool,

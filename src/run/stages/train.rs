@@ -113,8 +113,12 @@ pub fn run(context: &Context) -> Result<()> {
     checkpoint::save(&directory, &model, &card(context.plan, scale, &model))?;
 
     let mut diagnostics = Map::new();
-    let method = "denoising score matching per degree of freedom, mean over noise levels uniform in log g, selection frames";
-    diagnostics.insert("validation_dsm".into(), entry(mean(&by_level), None, "", method));
+    let frames =
+        if held_out.is_empty() { "training frames, as none are for selection" } else { "selection frames" };
+    let method = format!(
+        "denoising score matching per degree of freedom, mean over noise levels uniform in log g, {frames}"
+    );
+    diagnostics.insert("validation_dsm".into(), entry(mean(&by_level), None, "", &method));
     let n_parameters = model.program.n_parameters() as f64;
     diagnostics.insert("n_parameters".into(), entry(n_parameters, None, "", "weights of the network"));
     write_json(&directory.join("diagnostics.json"), &diagnostics)?;

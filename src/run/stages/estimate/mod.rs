@@ -113,6 +113,13 @@ pub fn run(context: &Context) -> Result<()> {
         if let Some(sentence) = mbar.disconnection() {
             doubts.push(sentence);
         }
+        if record.diagnostics.get("replica_exchange_round_trips").is_some_and(|trips| trips["value"] == 0.0) {
+            doubts.push(
+                "No replica went from the noise end to the data end and back, so samples of the levels are what \
+                 local moves make of their starts; use more sweeps or levels."
+                    .into(),
+            );
+        }
         write_overlap(&directory, &mbar.overlap())?;
         write_path(&directory, &levels, normalizer.as_ref(), &curve, &ti)?;
         let replicates: Vec<&[f64]> =
