@@ -30,12 +30,10 @@ pub fn simd() -> Simd {
             let asked = std::env::var("KIRKWOOD_SIMD").unwrap_or_default();
             let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
             let avx512 = avx2
-                && ["avx512f", "avx512vl", "avx512dq", "avx512bw"].iter().all(|name| match *name {
-                    "avx512f" => is_x86_feature_detected!("avx512f"),
-                    "avx512vl" => is_x86_feature_detected!("avx512vl"),
-                    "avx512dq" => is_x86_feature_detected!("avx512dq"),
-                    _ => is_x86_feature_detected!("avx512bw"),
-                });
+                && is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512bw");
             if asked != "baseline" {
                 if avx512 && asked != "avx2" {
                     return Simd::Avx512;
@@ -469,6 +467,44 @@ mod x86 {
         c_stride: usize,
     }
 
+    impl Block {
+        /// The whole product.
+        fn new(k: usize, a: Matrix, b: Matrix, start: Start, c: &mut [f32], c_stride: usize) -> Self {
+            let c = c.as_mut_ptr();
+            let (start, start_stride) = match start {
+                Start::Zero => (std::ptr::null(), 0),
+                Start::Kept => (c.cast_const(), c_stride),
+                Start::From(d) => (d.data.as_ptr(), d.stride),
+            };
+            let (a, a_stride, b, b_stride) = (a.data.as_ptr(), a.stride, b.data.as_ptr(), b.stride);
+            Self { k, a, a_stride, b, b_stride, start, start_stride, c, c_stride }
+        }
+
+        /// The block whose first element stands at `row` and `column` of the product.
+        ///
+        /// # Safety
+        ///
+        /// The element exists.
+        #[inline]
+        unsafe fn at(self, row: usize, column: usize) -> Self {
+            // SAFETY: the element exists, so its row of A, its column of B and its places in C and the start do.
+            unsafe {
+                let start = if self.start.is_null() {
+                    self.start
+                } else {
+                    self.start.add(row * self.start_stride + column)
+                };
+                Self {
+                    a: self.a.add(row * self.a_stride),
+                    b: self.b.add(column),
+                    start,
+                    c: self.c.add(row * self.c_stride + column),
+                    ..self
+                }
+            }
+        }
+    }
+
     /// A block of `M` rows by `V` vectors of 16 columns, the last of them masked.
     #[inline]
     #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
@@ -539,12 +575,7 @@ mod x86 {
         c_stride: usize,
     ) {
         let Shape { m, n, k } = shape;
-        let pc = c.as_mut_ptr();
-        let (start, start_stride) = match start {
-            Start::Zero => (std::ptr::null(), 0),
-            Start::Kept => (pc.cast_const(), c_stride),
-            Start::From(d) => (d.data.as_ptr(), d.stride),
-        };
+        let product = Block::new(k, a, b, start, c, c_stride);
         let mut column = 0;
         while column < n {
             let width = (n - column).min(64);
@@ -553,17 +584,7 @@ mod x86 {
             for (row, height) in heights(m, [14, 12, 8, 6][vectors - 1]) {
                 // SAFETY: row + height ≤ m and column + width ≤ n.
                 unsafe {
-                    let block = Block {
-                        k,
-                        a: a.data.as_ptr().add(row * a.stride),
-                        a_stride: a.stride,
-                        b: b.data.as_ptr().add(column),
-                        b_stride: b.stride,
-                        start: if start.is_null() { start } else { start.add(row * start_stride + column) },
-                        start_stride,
-                        c: pc.add(row * c_stride + column),
-                        c_stride,
-                    };
+                    let block = product.at(row, column);
                     macro_rules! run {
                         ($($V:literal: $($M:literal)*;)*) => {
                             match (vectors, height) {
@@ -626,27 +647,12 @@ mod x86 {
     ) {
         let Shape { m, n, k } = shape;
         let whole = n - n % 16;
-        let pc = c.as_mut_ptr();
-        let (first, start_stride) = match start {
-            Start::Zero => (std::ptr::null(), 0),
-            Start::Kept => (pc.cast_const(), c_stride),
-            Start::From(d) => (d.data.as_ptr(), d.stride),
-        };
+        let product = Block::new(k, a, b, start, c, c_stride);
         for (row, height) in heights(m, 6) {
             for column in (0..whole).step_by(16) {
                 // SAFETY: row + height ≤ m and column + 16 ≤ n.
                 unsafe {
-                    let block = Block {
-                        k,
-                        a: a.data.as_ptr().add(row * a.stride),
-                        a_stride: a.stride,
-                        b: b.data.as_ptr().add(column),
-                        b_stride: b.stride,
-                        start: if first.is_null() { first } else { first.add(row * start_stride + column) },
-                        start_stride,
-                        c: pc.add(row * c_stride + column),
-                        c_stride,
-                    };
+                    let block = product.at(row, column);
                     match height {
                         6 => block256::<6>(block),
                         5 => block256::<5>(block),
