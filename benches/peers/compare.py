@@ -268,7 +268,7 @@ def whitened(step, b):
         stiffness = b.softplus(of_time[:, at : at + k])
         slope = of_time[:, at + k : at + 2 * k]
         mlp = (hidden @ weights[-1].T)[:, 0]
-        return signal[:, 0] * (mlp + b.sum(quadratic * stiffness + clipped * slope, 1)) + of_time[:, -1]
+        return signal[:, 0] * (mlp + b.sum(quadratic * stiffness + clipped * slope, 1) + of_time[:, -1])
 
     return energy
 
