@@ -16,6 +16,8 @@ pub mod system;
 
 pub mod trajectory;
 
+pub mod force_field;
+
 pub mod potential;
 
 pub mod sampling;

@@ -7,15 +7,16 @@ use std::path::{Path, PathBuf};
 const FOUNDATIONS: [&str; 4] = ["error", "units", "random", "registry"];
 
 /// Module → what it may import besides the foundations.
-const IMPORTS: [(&str, &[&str]); 13] = [
+const IMPORTS: [(&str, &[&str]); 14] = [
     ("error", &[]),
     ("units", &[]),
     ("random", &[]),
     ("registry", &[]),
     ("system", &[]),
     ("trajectory", &["system"]),
-    ("potential", &["system", "trajectory"]),
-    ("sampling", &["system", "trajectory", "potential"]),
+    ("force_field", &["system", "trajectory"]),
+    ("potential", &["system", "trajectory", "force_field"]),
+    ("sampling", &["system", "trajectory", "force_field", "potential"]),
     ("model", &["system", "trajectory", "potential"]),
     ("training", &["system", "trajectory", "potential", "sampling", "model"]),
     ("free_energy", &["system", "trajectory", "potential"]),

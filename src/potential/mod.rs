@@ -52,6 +52,37 @@ pub trait PotentialPath: Sync {
     fn lambda_derivatives(&self, lambda: &[f64], x: &[f64], du_dlambda: &mut [f64]) -> Result<()>;
 }
 
+/// Conformations of a block of [`BlockPotential`], side by side.
+pub const LANES: usize = 16;
+
+/// An energy in kJ/mol of [`LANES`] conformations at once, `[atom][xyz][lane]`: what dynamics calls.
+///
+/// One SIMD register holds the same coordinate of several conformations, so everything runs over
+/// contiguous memory and nothing is allocated. Each lane has its own λ.
+pub trait BlockPotential: Sync {
+    /// How many atoms.
+    fn n_atoms(&self) -> usize;
+
+    /// Memory for one block; every thread needs its own.
+    fn workspace(&self) -> BlockWorkspace;
+
+    /// U in kJ/mol and forces −∂U/∂x in kJ/(mol nm) of a block.
+    ///
+    /// `x` in nm and `forces` have `n_atoms × 3 × LANES` numbers. An energy that is not finite is
+    /// reported as it is.
+    fn energies_and_forces(
+        &self,
+        lambda: &[f64; LANES],
+        x: &[f64],
+        energies: &mut [f64; LANES],
+        forces: &mut [f64],
+        workspace: &mut BlockWorkspace,
+    );
+}
+
+/// Scratch memory of a [`BlockPotential`], opaque to its callers.
+pub struct BlockWorkspace(pub Box<dyn std::any::Any + Send>);
+
 /// One λ of a path, as a potential.
 pub struct AtLambda<'a, P: PotentialPath + ?Sized> {
     /// The path.

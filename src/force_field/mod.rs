@@ -1,0 +1,12 @@
+//! Which parameters the atoms get, and from which paper.
+//!
+//! Readers of other programs' files and the assignment of force fields all end in one type,
+//! [`Parameters`]: what `potential` needs to compute an energy, in nm, kJ/mol, e and rad.
+
+pub mod parameters;
+
+pub use parameters::{
+    BornAtom, Cmap, CmapGrid, DistanceConstraint, Exception, GeneralizedBorn, HarmonicAngle, HarmonicBond,
+    ImplicitSolvent, Neck, Nonbonded, NonbondedMethod, PairTable, Parameters, PeriodicTorsion,
+    RyckaertBellemansTorsion, SurfaceArea,
+};
