@@ -3,6 +3,7 @@
 //! Readers of other programs' files and the assignment of force fields all end in one type,
 //! [`Parameters`]: what `potential` needs to compute an energy, in nm, kJ/mol, e and rad.
 
+pub mod assign;
 pub mod parameters;
 
 pub use parameters::{
