@@ -8,6 +8,7 @@ pub mod implicit_solvent;
 pub mod molecular_system;
 mod neck_integrals;
 pub mod openmm_xml;
+pub mod assign;
 pub mod parameters;
 #[cfg(test)]
 pub(crate) mod plain_energy;
