@@ -90,7 +90,13 @@ impl Constraints {
                     std::mem::swap(&mut a, &mut b);
                 }
                 let square = constraints[idx].length_nm.powi(2);
-                result.all.push(Bond { a, b, square, inverse_a: 1.0 / masses[a], inverse_b: 1.0 / masses[b] });
+                result.all.push(Bond {
+                    a,
+                    b,
+                    square,
+                    inverse_a: 1.0 / masses[a],
+                    inverse_b: 1.0 / masses[b],
+                });
             }
             let bonds = &result.all[first..];
             match (centre, members.len()) {
@@ -240,11 +246,32 @@ impl Constraints {
         }
     }
 
-    /// Relative errors of the squared distances of one lane, the worst first, as (error, atoms).
+    /// Brings all distances to their lengths, by repeated SHAKE along the present bonds; otherwise the
+    /// lane, relative error and atoms of a distance that cannot be met.
+    pub(super) fn satisfy(&self, x: &mut [f64], n_used: usize) -> Option<(usize, f64, [usize; 2])> {
+        let mut reference = vec![0.0; self.reference_len()];
+        let mut unused = vec![0.0; x.len()];
+        for _ in 0..10 {
+            let mut violation = [0.0; LANES];
+            self.remember(x, &mut reference);
+            self.shake(x, &mut unused, &reference, 0.0, &mut violation);
+            if violation[..n_used].iter().all(|error| *error <= TOLERANCE) {
+                return None;
+            }
+        }
+        (0..n_used).find_map(|lane| {
+            let (error, atoms) = self.worst(x, lane)?;
+            (error > TOLERANCE).then_some((lane, error, atoms))
+        })
+    }
+
+    /// The worst relative error of a squared distance of one lane, and its atoms.
     pub(super) fn worst(&self, x: &[f64], lane: usize) -> Option<(f64, [usize; 2])> {
         let error = |bond: &Bond| {
             let square: f64 = (0..3)
-                .map(|axis| (x[(3 * bond.b + axis) * LANES + lane] - x[(3 * bond.a + axis) * LANES + lane]).powi(2))
+                .map(|axis| {
+                    (x[(3 * bond.b + axis) * LANES + lane] - x[(3 * bond.a + axis) * LANES + lane]).powi(2)
+                })
                 .sum();
             let error = (square / bond.square - 1.0).abs();
             (if error.is_nan() { f64::INFINITY } else { error }, [bond.a, bond.b])
@@ -281,8 +308,7 @@ impl<const K: usize> Star<K> {
         let mut lambda = [Pack::splat(0.0); K];
         let mut error = Pack::splat(0.0);
         for _ in 0..STAR_ITERATIONS {
-            let excess: [Pack; K] =
-                std::array::from_fn(|k| Pack::splat(self.squares[k]) - dot(&s[k], &s[k]));
+            let excess: [Pack; K] = std::array::from_fn(|k| Pack::splat(self.squares[k]) - dot(&s[k], &s[k]));
             error = Pack::splat(0.0);
             for k in 0..K {
                 error = excess[k].scaled(1.0 / self.squares[k]).abs_max(error);
@@ -332,8 +358,7 @@ impl<const K: usize> Star<K> {
     #[inline(always)]
     fn project(&self, x: &[f64], v: &mut [f64], half: usize) {
         let s: [Vector; K] = std::array::from_fn(|k| difference(x, self.leaves[k], self.centre, half));
-        let rates =
-            std::array::from_fn(|k| dot(&s[k], &difference(v, self.leaves[k], self.centre, half)));
+        let rates = std::array::from_fn(|k| dot(&s[k], &difference(v, self.leaves[k], self.centre, half)));
         let matrix = std::array::from_fn(|k| {
             std::array::from_fn(|l| {
                 let own = if k == l { self.inverse_leaves[k] } else { 0.0 };

@@ -1,51 +1,9 @@
-//! Arithmetic on several conformations side by side, compiled for the vectors that the machine has.
+//! Arithmetic on several conformations side by side.
 //!
 //! Sums and products are rounded one by one, without fused multiply-add, so that every instruction set
 //! gives the same bits.
 
 use std::ops::{Add, AddAssign, Mul, Sub, SubAssign};
-use std::sync::OnceLock;
-
-/// Whether the machine has (AVX-512, AVX2).
-#[cfg(target_arch = "x86_64")]
-pub(super) fn widest() -> (bool, bool) {
-    static FOUND: OnceLock<(bool, bool)> = OnceLock::new();
-    *FOUND.get_or_init(|| {
-        let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-        let avx512 = is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx512dq")
-            && is_x86_feature_detected!("avx512bw");
-        (avx2 && avx512, avx2)
-    })
-}
-
-/// Compiles the body of a function for each instruction set and dispatches on [`widest`].
-macro_rules! vectorised {
-    ($(#[$meta:meta])* $visibility:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $body:block) => {
-        $(#[$meta])*
-        $visibility fn $name($($argument: $type),*) {
-            #[inline(always)]
-            fn body($($argument: $type),*) $body
-            #[cfg(target_arch = "x86_64")]
-            {
-                #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-                fn avx512($($argument: $type),*) { body($($argument),*) }
-                #[target_feature(enable = "avx2,fma")]
-                fn avx2($($argument: $type),*) { body($($argument),*) }
-                match $crate::sampling::dynamics::lanes::widest() {
-                    // SAFETY: `widest` has found these features on this machine.
-                    (true, _) => return unsafe { avx512($($argument),*) },
-                    // SAFETY: as above.
-                    (_, true) => return unsafe { avx2($($argument),*) },
-                    _ => {}
-                }
-            }
-            body($($argument),*);
-        }
-    };
-}
-pub(super) use vectorised;
 
 /// Lanes of one [`Pack`]: half a block, so that the unknowns of a cluster of constraints fit the registers.
 pub(super) const WIDTH: usize = 8;

@@ -22,7 +22,8 @@ const WORDS: usize = 16;
 impl LaneNoise {
     pub(super) fn new(streams: &Streams, purpose: Purpose, walkers: [u64; LANES]) -> Self {
         let seed = streams.stream(purpose, 0).get_seed();
-        let word = |k: usize| u32::from_le_bytes([seed[4 * k], seed[4 * k + 1], seed[4 * k + 2], seed[4 * k + 3]]);
+        let word =
+            |k: usize| u32::from_le_bytes([seed[4 * k], seed[4 * k + 1], seed[4 * k + 2], seed[4 * k + 3]]);
         Self { key: std::array::from_fn(word), walkers }
     }
 
@@ -103,8 +104,7 @@ fn normal_pairs(radial: &[u32; LANES], angular: &[u32; LANES], first: &mut [f32]
         // 30 bits say where on an arc of a quarter circle, one exchanges the axes, one changes both signs.
         let arc = ((angular[lane] << 2) as i32) as f32 * 3.657_298_6e-10;
         let square = arc * arc;
-        let sine =
-            ((-1.951_529_6e-4 * square + 8.332_161e-3) * square - 1.666_665_5e-1) * square * arc + arc;
+        let sine = ((-1.951_529_6e-4 * square + 8.332_161e-3) * square - 1.666_665_5e-1) * square * arc + arc;
         let cosine = ((2.443_315_7e-5 * square - 1.388_731_6e-3) * square + 4.166_664_6e-2) * square * square
             - 0.5 * square
             + 1.0;
@@ -174,15 +174,20 @@ mod tests {
             normal_pairs(&radial, &angular, &mut x, &mut y);
             for lane in 0..LANES {
                 let radius = (-2.0 * ((f64::from(radial[lane]) + 1.0) / 4_294_967_296.0).ln()).sqrt();
-                let arc = f64::from((angular[lane] << 2) as i32) * std::f64::consts::FRAC_PI_2
-                    / 4_294_967_296.0;
+                let arc =
+                    f64::from((angular[lane] << 2) as i32) * std::f64::consts::FRAC_PI_2 / 4_294_967_296.0;
                 let (mut sine, mut cosine) = arc.sin_cos();
                 if angular[lane] >> 30 & 1 == 1 {
                     (sine, cosine) = (cosine, sine);
                 }
                 let sign = if angular[lane] >> 31 == 1 { -radius } else { radius };
                 let tolerance = 1e-6 * (1.0 + radius);
-                assert!((f64::from(x[lane]) - sign * cosine).abs() < tolerance, "{} {}", x[lane], sign * cosine);
+                assert!(
+                    (f64::from(x[lane]) - sign * cosine).abs() < tolerance,
+                    "{} {}",
+                    x[lane],
+                    sign * cosine
+                );
                 assert!((f64::from(y[lane]) - sign * sine).abs() < tolerance, "{} {}", y[lane], sign * sine);
             }
         }
