@@ -4,6 +4,7 @@
 //! [`Parameters`]: what `potential` needs to compute an energy, in nm, kJ/mol, e and rad.
 
 pub mod parameters;
+pub mod shipped;
 
 pub use parameters::{
     BornAtom, Cmap, CmapGrid, DistanceConstraint, Exception, GeneralizedBorn, HarmonicAngle, HarmonicBond,
