@@ -4,14 +4,15 @@
 //! [`Parameters`]: what `potential` needs to compute an energy, in nm, kJ/mol, e and rad.
 
 pub mod amber_prmtop;
+pub mod assign;
 pub mod implicit_solvent;
 pub mod molecular_system;
 mod neck_integrals;
 pub mod openmm_xml;
-pub mod assign;
 pub mod parameters;
 #[cfg(test)]
 pub(crate) mod plain_energy;
+pub mod shipped;
 
 pub use parameters::{
     BornAtom, Cmap, CmapGrid, DistanceConstraint, Exception, GeneralizedBorn, HarmonicAngle, HarmonicBond,
