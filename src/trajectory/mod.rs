@@ -7,6 +7,7 @@
 mod amber_coordinates;
 mod chemfiles;
 mod collector;
+mod decomposition;
 mod ensemble;
 #[cfg(feature = "hdf5")]
 mod hdf5;
@@ -21,6 +22,7 @@ mod timeseries;
 pub use amber_coordinates::AmberCoordinates;
 pub use chemfiles::{known_extensions, write_trajectory};
 pub use collector::FrameRange;
+pub use decomposition::{Pca, Projection, Tica, pair_distances};
 pub use ensemble::Ensemble;
 pub use load::{
     InspectedFile, Inspection, LengthUnit, Loaded, Structure, TrajectoryFiles, inspect, load,
