@@ -4,5 +4,6 @@ mod architecture;
 mod bad_input;
 mod common;
 mod config;
+mod energy;
 mod exact;
 mod reproducibility;
