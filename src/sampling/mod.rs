@@ -9,6 +9,7 @@
 
 mod annealed_importance;
 mod bridge;
+pub mod dynamics;
 mod equilibrium;
 mod exchange;
 pub mod kernel;
