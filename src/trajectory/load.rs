@@ -134,18 +134,7 @@ pub fn inspect(files: &TrajectoryFiles) -> Result<Inspection> {
     chemfiles::take_warnings();
     let topology = topology_of(files)?;
     let n_atoms = topology.n_atoms();
-    let mut inspected = Vec::new();
-    for path in &files.trajectories {
-        require_content(path)?;
-        let n_frames = match Format::of(path) {
-            Format::Chemfiles => chemfiles::inspect(path, Some(n_atoms))?.0,
-            Format::Numpy => numpy::inspect(path, n_atoms)?,
-            Format::NumpyArchive => numpy::inspect_archive(path, n_atoms)?,
-            Format::PyTorch => pytorch::inspect(path, n_atoms)?,
-            Format::Hdf5 => hdf5_inspect(path, n_atoms)?,
-        };
-        inspected.push(InspectedFile { path: path.clone(), n_frames });
-    }
+    let inspected = inspect_files(n_atoms, &files.trajectories)?;
     let n_in_files = inspected.iter().map(|file| file.n_frames).sum();
     let n_frames = files.frames.count(n_in_files);
     if n_frames == 0 {
@@ -158,26 +147,29 @@ pub fn inspect(files: &TrajectoryFiles) -> Result<Inspection> {
     Ok(Inspection { topology, files: inspected, n_frames, warnings: chemfiles::take_warnings() })
 }
 
+/// Checks that files have whole frames of so many atoms.
+fn inspect_files(n_atoms: usize, trajectories: &[PathBuf]) -> Result<Vec<InspectedFile>> {
+    let mut inspected = Vec::new();
+    for path in trajectories {
+        require_content(path)?;
+        let n_frames = match Format::of(path) {
+            Format::Chemfiles => chemfiles::inspect(path, Some(n_atoms))?.0,
+            Format::Numpy => numpy::inspect(path, n_atoms)?,
+            Format::NumpyArchive => numpy::inspect_archive(path, n_atoms)?,
+            Format::PyTorch => pytorch::inspect(path, n_atoms)?,
+            Format::Hdf5 => hdf5_inspect(path, n_atoms)?,
+        };
+        inspected.push(InspectedFile { path: path.clone(), n_frames });
+    }
+    Ok(inspected)
+}
+
 /// Reads the beads of all frames; `place` is the key path of the mapping settings, for messages.
 pub fn load(files: &TrajectoryFiles, place: &str, mapping: &MappingSettings) -> Result<Loaded> {
     let Inspection { topology, files: inspected, mut warnings, .. } = inspect(files)?;
     let mapping = Mapping::new(place, mapping, &topology)?;
     let mut collector = Collector::new(&mapping, files.frames);
-    collector.reserve(inspected.iter().map(|file| file.n_frames).sum());
-    for file in &inspected {
-        let path = &file.path;
-        let n_frames = match Format::of(path) {
-            Format::Chemfiles => chemfiles::read(path, &mut collector)?,
-            Format::Numpy => numpy::read(path, files.array_unit, &mut collector)?,
-            Format::NumpyArchive => numpy::read_archive(path, files.array_unit, &mut collector)?,
-            Format::PyTorch => pytorch::read(path, files.array_unit, &mut collector)?,
-            Format::Hdf5 => hdf5_read(path, &mut collector)?,
-        };
-        if n_frames != file.n_frames {
-            return Err(Error::file(path, "", format!("{} frames", file.n_frames), n_frames.to_string())
-                .with_hint("did the file change while it was read?"));
-        }
-    }
+    collect(&inspected, files.array_unit, &mut collector)?;
     let ensemble = collector.finish()?;
     for warning in chemfiles::take_warnings() {
         if !warnings.contains(&warning) {
@@ -186,6 +178,37 @@ pub fn load(files: &TrajectoryFiles, place: &str, mapping: &MappingSettings) -> 
     }
     warnings.extend(broken_molecule(&mapping, &ensemble));
     Ok(Loaded { topology, mapping, ensemble, warnings })
+}
+
+/// All frames of files whose atoms are known already.
+pub fn load_frames(topology: &Topology, trajectories: &[PathBuf]) -> Result<Ensemble> {
+    chemfiles::take_warnings();
+    let mapping = Mapping::new("", &MappingSettings::default(), topology)?;
+    let inspected = inspect_files(topology.n_atoms(), trajectories)?;
+    let mut collector = Collector::new(&mapping, FrameRange::default());
+    collect(&inspected, LengthUnit::default(), &mut collector)?;
+    chemfiles::take_warnings();
+    collector.finish()
+}
+
+/// Passes the frames of all files to the collector.
+fn collect(inspected: &[InspectedFile], array_unit: LengthUnit, collector: &mut Collector<'_>) -> Result<()> {
+    collector.reserve(inspected.iter().map(|file| file.n_frames).sum());
+    for file in inspected {
+        let path = &file.path;
+        let n_frames = match Format::of(path) {
+            Format::Chemfiles => chemfiles::read(path, collector)?,
+            Format::Numpy => numpy::read(path, array_unit, collector)?,
+            Format::NumpyArchive => numpy::read_archive(path, array_unit, collector)?,
+            Format::PyTorch => pytorch::read(path, array_unit, collector)?,
+            Format::Hdf5 => hdf5_read(path, collector)?,
+        };
+        if n_frames != file.n_frames {
+            return Err(Error::file(path, "", format!("{} frames", file.n_frames), n_frames.to_string())
+                .with_hint("did the file change while it was read?"));
+        }
+    }
+    Ok(())
 }
 
 /// A warning when bonded atoms are farther apart than any bond is long, as they are when a program

@@ -6,6 +6,7 @@
 
 mod chemfiles;
 mod collector;
+mod dcd;
 mod ensemble;
 #[cfg(feature = "hdf5")]
 mod hdf5;
@@ -19,9 +20,11 @@ mod timeseries;
 
 pub use chemfiles::{known_extensions, write_trajectory};
 pub use collector::FrameRange;
+pub use dcd::DcdWriter;
 pub use ensemble::Ensemble;
 pub use load::{
-    InspectedFile, Inspection, LengthUnit, Loaded, Structure, TrajectoryFiles, inspect, load, read_structure,
+    InspectedFile, Inspection, LengthUnit, Loaded, Structure, TrajectoryFiles, inspect, load, load_frames,
+    read_structure,
 };
 pub use split::{Split, SplitSettings};
 pub use timeseries::{BlockAverage, block_average, decorrelated_indices, statistical_inefficiency};
