@@ -10,6 +10,7 @@ pub mod control;
 pub mod directory;
 pub mod plan;
 pub mod provenance;
+pub mod simulate;
 pub mod source;
 pub mod stages;
 mod summary;

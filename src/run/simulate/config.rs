@@ -183,7 +183,10 @@ pub struct PivotSettings {
 
 /// About which bonds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "expected \"backbone\", \"all\" or a list of pairs of atoms such as [[6, 8], [8, 14]]")]
+#[serde(
+    untagged,
+    expecting = "expected \"backbone\", \"all\" or a list of pairs of atoms such as [[6, 8], [8, 14]]"
+)]
 pub enum PivotBonds {
     /// By a word.
     Named(NamedBonds),
@@ -436,12 +439,15 @@ impl ExchangeSettings {
                         return Err(Error::config(place, format!("must be above the lowest, {lowest}"), ""));
                     }
                 } else {
-                    let given =
-                        [self.lowest.is_some(), self.highest.is_some(), self.n_replicas.is_some()];
+                    let given = [self.lowest.is_some(), self.highest.is_some(), self.n_replicas.is_some()];
                     let names = ["lowest", "highest", "n_replicas"];
                     for (name, _) in names.iter().zip(given).filter(|(_, given)| *given) {
                         let message = "says again what `temperatures` says";
-                        return Err(Error::config(format!("replica_exchange.{name}"), message, "leave one out"));
+                        return Err(Error::config(
+                            format!("replica_exchange.{name}"),
+                            message,
+                            "leave one out",
+                        ));
                     }
                     let ascends = self.temperatures.windows(2).all(|pair| pair[0] < pair[1]);
                     if self.temperatures.len() < 2 || !ascends {

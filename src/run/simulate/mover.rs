@@ -29,8 +29,8 @@ pub trait Mover {
     /// What a checkpoint must keep besides the walkers.
     fn adapters(&self) -> Vec<StepSizeAdapter>;
 
-    /// Mean acceptance of moves since they were frozen, where moves can be rejected.
-    fn acceptance(&self) -> Option<f64>;
+    /// Sum of the acceptance of moves since they were frozen, and their number; none for dynamics.
+    fn acceptance(&self) -> [f64; 2];
 }
 
 /// Energies in kJ/mol, and forces in kJ/(mol nm) where they are wanted, of conformations in nm,
@@ -65,10 +65,8 @@ pub fn evaluate(
             }
         }
     };
-    let blocks = lambda
-        .par_chunks(LANES)
-        .zip(positions_nm.par_chunks(n * LANES))
-        .zip(energies.par_chunks_mut(LANES));
+    let blocks =
+        lambda.par_chunks(LANES).zip(positions_nm.par_chunks(n * LANES)).zip(energies.par_chunks_mut(LANES));
     match forces {
         None => blocks.for_each_init(buffers, |buffers, ((lambda, x), u)| one(buffers, lambda, x, u, None)),
         Some(forces) => blocks
@@ -100,8 +98,8 @@ impl Mover for LangevinMover<'_> {
         Vec::new()
     }
 
-    fn acceptance(&self) -> Option<f64> {
-        None
+    fn acceptance(&self) -> [f64; 2] {
+        [0.0, 0.0]
     }
 }
 
@@ -117,8 +115,7 @@ pub struct MonteCarloMover<'a> {
     streams: Streams,
     adapters: Vec<StepSizeAdapter>,
     adapts: bool,
-    sum_acceptance: f64,
-    n_moves: u64,
+    acceptance: [f64; 2],
 }
 
 /// What a [`MonteCarloMover`] is made of.
@@ -136,13 +133,13 @@ pub struct MonteCarloSettings {
 }
 
 impl<'a> MonteCarloMover<'a> {
-    /// `adapters` are those of a checkpoint, or none at the beginning.
+    /// Adapters and acceptance are those of a checkpoint, or none at the beginning.
     pub fn new(
         potential: &'a dyn BlockPotential,
         settings: &MonteCarloSettings,
         pivots: &[PivotMove],
         n_states: usize,
-        adapters: Vec<StepSizeAdapter>,
+        (adapters, acceptance): (Vec<StepSizeAdapter>, [f64; 2]),
         streams: Streams,
     ) -> Self {
         let target = settings.local_move.target_acceptance();
@@ -163,8 +160,7 @@ impl<'a> MonteCarloMover<'a> {
             streams,
             adapters: if adapters.len() == n_states { adapters } else { fresh() },
             adapts: true,
-            sum_acceptance: 0.0,
-            n_moves: 0,
+            acceptance,
         }
     }
 
@@ -190,9 +186,10 @@ impl<'a> MonteCarloMover<'a> {
         for _ in 0..self.record_every / self.steps_per_move {
             let steps: Vec<f64> = places.iter().map(|&place| self.adapters[place].step_size()).collect();
             let outcomes = kernel.step(&path, &mut batch, &steps)?;
-            self.sum_acceptance += mean_acceptance(outcomes);
-            self.n_moves += 1;
-            if self.adapts {
+            if !self.adapts {
+                self.acceptance[0] += mean_acceptance(outcomes);
+                self.acceptance[1] += 1.0;
+            } else {
                 adapt(&mut self.adapters, outcomes, places);
             }
             walkers.step += self.steps_per_move;
@@ -203,7 +200,8 @@ impl<'a> MonteCarloMover<'a> {
                     outcomes.iter().filter(|outcome| outcome.step == Step::Accepted).count() as u64;
             }
         }
-        let energies = batch.u.iter().zip(places).map(|(u, &place)| u * states[place].kt_kj_per_mol).collect();
+        let energies =
+            batch.u.iter().zip(places).map(|(u, &place)| u * states[place].kt_kj_per_mol).collect();
         walkers.positions_nm = batch.x;
         Ok((energies, batch.n_energy_evaluations))
     }
@@ -252,17 +250,15 @@ impl Mover for MonteCarloMover<'_> {
     }
 
     fn freeze(&mut self) {
-        if self.adapts {
-            (self.adapts, self.sum_acceptance, self.n_moves) = (false, 0.0, 0);
-        }
+        self.adapts = false;
     }
 
     fn adapters(&self) -> Vec<StepSizeAdapter> {
         self.adapters.clone()
     }
 
-    fn acceptance(&self) -> Option<f64> {
-        Some(self.sum_acceptance / self.n_moves.max(1) as f64)
+    fn acceptance(&self) -> [f64; 2] {
+        self.acceptance
     }
 }
 
