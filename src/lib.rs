@@ -5,11 +5,12 @@
 //! > **training**, estimates **free energies**, and writes a **report**.
 //!
 //! The words in bold are the modules below, in that order. A module imports only from those before
-//! it and from four foundations of one file each ([`error`], [`units`], [`random`], [`registry`]).
+//! it and from five foundations of one file each ([`error`], [`units`], [`random`], [`registry`], [`simd`]).
 
 pub mod error;
 pub mod random;
 pub mod registry;
+pub mod simd;
 pub mod units;
 
 pub mod system;

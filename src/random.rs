@@ -47,6 +47,12 @@ pub enum Purpose {
     Validation = 15,
     /// Starting points.
     Start = 16,
+    /// Noise of a walker of molecular dynamics; position: step.
+    Dynamics = 17,
+    /// Torsion pivots of a walker of molecular dynamics; position: attempt.
+    DynamicsPivot = 18,
+    /// Velocities drawn anew for a walker of molecular dynamics; position: step.
+    DynamicsVelocity = 19,
 }
 
 /// The root of all streams of a run.

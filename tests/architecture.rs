@@ -4,14 +4,15 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Every module may use these.
-const FOUNDATIONS: [&str; 4] = ["error", "units", "random", "registry"];
+const FOUNDATIONS: [&str; 5] = ["error", "units", "random", "registry", "simd"];
 
 /// Module → what it may import besides the foundations.
-const IMPORTS: [(&str, &[&str]); 14] = [
+const IMPORTS: [(&str, &[&str]); 15] = [
     ("error", &[]),
     ("units", &[]),
     ("random", &[]),
     ("registry", &[]),
+    ("simd", &[]),
     ("system", &[]),
     ("trajectory", &["system"]),
     ("force_field", &["system", "trajectory"]),

@@ -4,75 +4,8 @@
 //! binary built on one machine is fast on another. Layout: `[row][item][lane]`, a lane being one
 //! conformation; so every inner loop runs over contiguous memory.
 
-use std::sync::OnceLock;
-
 use super::program::Unary;
-
-/// The widest vectors that this machine has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Simd {
-    /// 16 lanes.
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-    /// 8 lanes with fused multiply-add.
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    /// Whatever the target has by default.
-    Baseline,
-}
-
-/// What this machine has, looked up once. `KIRKWOOD_SIMD=baseline|avx2` asks for less, for comparisons.
-pub fn simd() -> Simd {
-    static LEVEL: OnceLock<Simd> = OnceLock::new();
-    *LEVEL.get_or_init(|| {
-        #[cfg(target_arch = "x86_64")]
-        {
-            let asked = std::env::var("KIRKWOOD_SIMD").unwrap_or_default();
-            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-            let avx512 = avx2
-                && is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512vl")
-                && is_x86_feature_detected!("avx512dq")
-                && is_x86_feature_detected!("avx512bw");
-            if asked != "baseline" {
-                if avx512 && asked != "avx2" {
-                    return Simd::Avx512;
-                }
-                if avx2 {
-                    return Simd::Avx2;
-                }
-            }
-        }
-        Simd::Baseline
-    })
-}
-
-/// Compiles the body of a function for each instruction set and dispatches on [`simd`].
-macro_rules! vectorised {
-    ($(#[$meta:meta])* pub fn $name:ident($($argument:ident: $type:ty),* $(,)?) $body:block) => {
-        $(#[$meta])*
-        #[inline]
-        pub fn $name($($argument: $type),*) {
-            #[inline(always)]
-            fn body($($argument: $type),*) $body
-            #[cfg(target_arch = "x86_64")]
-            {
-                #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
-                fn avx512($($argument: $type),*) { body($($argument),*) }
-                #[target_feature(enable = "avx2,fma")]
-                fn avx2($($argument: $type),*) { body($($argument),*) }
-                match simd() {
-                    // SAFETY: `simd` has found these features on this machine.
-                    Simd::Avx512 => return unsafe { avx512($($argument),*) },
-                    // SAFETY: as above.
-                    Simd::Avx2 => return unsafe { avx2($($argument),*) },
-                    Simd::Baseline => {}
-                }
-            }
-            body($($argument),*);
-        }
-    };
-}
+use crate::simd::{Simd, simd, vectorised};
 
 /// eˣ to 2 ulp on the whole range of f32 without branches, so that loops over it vectorise.
 ///

@@ -67,3 +67,55 @@ pub fn hydrogen_bond_constraints(parameters: &Parameters) -> Vec<DistanceConstra
 fn is_hydrogen(topology: &Topology, atom: usize) -> bool {
     matches!(topology.atoms[atom].element.as_str(), "H" | "D")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::force_field::HarmonicBond;
+    use crate::system::Atom;
+
+    /// Methanol: C with three hydrogens, O with one.
+    fn methanol() -> Topology {
+        let atom = |element: &str, mass_da| Atom {
+            name: element.into(),
+            element: element.into(),
+            residue_name: "MOH".into(),
+            residue_id: 1,
+            chain: String::new(),
+            mass_da,
+        };
+        let hydrogens = (0..4).map(|_| atom("H", 1.008));
+        let atoms = [atom("C", 12.011), atom("O", 15.999)].into_iter().chain(hydrogens).collect();
+        Topology::new(atoms, vec![[0, 1], [0, 2], [0, 3], [4, 0], [1, 5]])
+    }
+
+    #[test]
+    fn repartitioning_keeps_the_total_and_is_done_once() {
+        let topology = methanol();
+        let masses = topology.masses_da();
+        let heavy = repartition_hydrogen_mass(&topology, &masses, 3.0).unwrap();
+        assert!((heavy.iter().sum::<f64>() - masses.iter().sum::<f64>()).abs() < 1e-12);
+        assert!(heavy[2..].iter().all(|mass| *mass == 3.0));
+        assert!((heavy[0] - (12.011 - 3.0 * 1.992)).abs() < 1e-12);
+        assert!((heavy[1] - (15.999 - 1.992)).abs() < 1e-12);
+        assert_eq!(repartition_hydrogen_mass(&topology, &heavy, 3.0).unwrap(), heavy);
+        let message = repartition_hydrogen_mass(&topology, &masses, 4.0).unwrap_err().to_string();
+        assert!(message.contains("C of MOH 1"), "{message}");
+        assert!(repartition_hydrogen_mass(&topology, &masses[1..], 3.0).is_err());
+        assert!(repartition_hydrogen_mass(&topology, &masses, 0.0).is_err());
+    }
+
+    #[test]
+    fn bonds_to_hydrogen_become_constraints_once() {
+        let bond = |a, b| HarmonicBond { atoms: [a, b], length_nm: 0.1, stiffness: 1.0 };
+        let known = DistanceConstraint { atoms: [2, 0], length_nm: 0.109 };
+        let parameters = Parameters {
+            topology: methanol(),
+            bonds: vec![bond(0, 1), bond(0, 2), bond(0, 3), bond(5, 1)],
+            constraints: vec![known],
+            ..Default::default()
+        };
+        let atoms: Vec<_> = hydrogen_bond_constraints(&parameters).iter().map(|c| c.atoms).collect();
+        assert_eq!(atoms, [[2, 0], [0, 3], [5, 1]]);
+    }
+}
