@@ -7,10 +7,14 @@
 
 pub mod analytic;
 mod geometric;
+pub mod molecular_mechanics;
 pub mod noise;
 mod space;
 
 pub use geometric::GeometricPath;
+pub use molecular_mechanics::{
+    AlchemicalPath, AtTemperature, MolecularMechanics, Precision, TemperaturePath, TermEnergies,
+};
 pub use noise::Noise;
 pub use space::Space;
 

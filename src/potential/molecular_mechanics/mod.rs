@@ -1,0 +1,455 @@
+//! Molecular mechanics: U(x) in kJ/mol from [`Parameters`], term by term, for many conformations at once.
+//!
+//! Every term is written once over [`lane::Lane`]. In double precision it agrees with OpenMM's reference
+//! platform to rounding; in single precision 16 conformations fill one AVX-512 register, and energies are
+//! summed in double precision row by row. Positions are taken relative to the first atom before they
+//! are rounded, so a molecule far from the origin loses nothing.
+
+mod bonded;
+mod cmap;
+mod cutoff;
+mod lane;
+mod pairs;
+mod path;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+pub use path::{AlchemicalPath, AtTemperature, TemperaturePath};
+
+use rayon::prelude::*;
+
+use self::cmap::Cmaps;
+use self::lane::{Lane, Plain};
+use self::pairs::PairMemory;
+use self::tables::Tables;
+use super::{BlockPotential, BlockWorkspace, LANES};
+use crate::error::{Error, Result};
+use crate::force_field::parameters::Parameters;
+use crate::simd::{Simd, simd};
+
+/// The precision of an evaluation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// f64: agrees with other programs to rounding.
+    #[default]
+    Double,
+    /// f32 with sums in f64: errors of about 1e-4 kJ/mol, 20 to 50 times faster.
+    Single,
+}
+
+/// Energies of one conformation in kJ/mol.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct TermEnergies {
+    /// Harmonic bonds.
+    pub bond: f64,
+    /// Harmonic angles.
+    pub angle: f64,
+    /// Proper, improper and Ryckaert–Bellemans torsions.
+    pub torsion: f64,
+    /// Correction maps.
+    pub cmap: f64,
+    /// Lennard-Jones and Coulomb, exceptions included.
+    pub nonbonded: f64,
+    /// Generalised Born and surface area.
+    pub implicit_solvent: f64,
+    /// The part of `implicit_solvent` that is the surface term.
+    pub surface_area: f64,
+}
+
+impl TermEnergies {
+    /// U in kJ/mol.
+    pub fn total(&self) -> f64 {
+        self.bond + self.angle + self.torsion + self.cmap + self.nonbonded + self.implicit_solvent
+    }
+}
+
+/// The energy of a molecule or of several, and its derivatives.
+pub struct MolecularMechanics {
+    double: Tables<f64>,
+    single: Tables<f32>,
+    cmaps: Cmaps,
+    path: AlchemicalPath,
+}
+
+/// Conformations of a task of the thread pool in double precision.
+const DOUBLE_WIDTH: usize = 8;
+
+/// What λ does to the energy of each lane.
+struct Factors<L> {
+    polar: L,
+    charge: L,
+    lambda: L,
+}
+
+/// Memory for one block of conformations.
+struct Workspace<L> {
+    x: Vec<[L; 3]>,
+    forces: Vec<[L; 3]>,
+    pairs: PairMemory<L>,
+    /// By term and lane.
+    energies: [[f64; LANES]; N_TERMS],
+    /// ∂U/∂λ of the soft-core interactions.
+    soft_core: [f64; LANES],
+}
+
+const N_TERMS: usize = 7;
+
+impl<L: Lane> Workspace<L> {
+    fn new(tables: &Tables<L::Scalar>) -> Self {
+        Self {
+            x: vec![[L::zero(); 3]; tables.n_atoms],
+            forces: vec![[L::zero(); 3]; tables.n_atoms],
+            pairs: PairMemory::new(tables),
+            energies: [[0.0; LANES]; N_TERMS],
+            soft_core: [0.0; LANES],
+        }
+    }
+}
+
+impl MolecularMechanics {
+    /// The physical energy; errors name what is not supported.
+    pub fn new(parameters: &Parameters) -> Result<Self> {
+        Self::along(parameters, AlchemicalPath::None)
+    }
+
+    /// The energy with an alchemical λ; λ = 1 is the physical energy.
+    pub fn along(parameters: &Parameters, path: AlchemicalPath) -> Result<Self> {
+        check(parameters)?;
+        path.check(parameters)?;
+        Ok(Self {
+            double: Tables::new::<Double>(parameters, &path)?,
+            single: Tables::new::<Plain<f32, LANES>>(parameters, &path)?,
+            cmaps: Cmaps::new(&parameters.cmaps, &parameters.cmap_grids),
+            path,
+        })
+    }
+
+    /// How many atoms.
+    pub fn n_atoms(&self) -> usize {
+        self.double.n_atoms
+    }
+
+    /// The path whose λ it takes.
+    pub fn path(&self) -> &AlchemicalPath {
+        &self.path
+    }
+
+    /// Energies and, if asked for, forces −∂U/∂x in kJ/(mol nm), in double precision.
+    ///
+    /// `x_nm` and `forces` are `[frame][atom][xyz]`.
+    pub fn energies(&self, x_nm: &[f64], forces: Option<&mut [f64]>) -> Vec<TermEnergies> {
+        self.evaluate(Precision::Double, &[], x_nm, forces)
+    }
+
+    /// The same in single precision.
+    pub fn single_precision_energies(&self, x_nm: &[f64], forces: Option<&mut [f64]>) -> Vec<TermEnergies> {
+        self.evaluate(Precision::Single, &[], x_nm, forces)
+    }
+
+    /// The same in either precision, with λ for each frame; none: λ = 1.
+    pub fn evaluate(
+        &self,
+        precision: Precision,
+        lambda: &[f64],
+        x_nm: &[f64],
+        forces: Option<&mut [f64]>,
+    ) -> Vec<TermEnergies> {
+        match precision {
+            Precision::Double => self.frames::<Double>(&self.double, lambda, x_nm, forces, double()).0,
+            Precision::Single => match simd() {
+                #[cfg(target_arch = "x86_64")]
+                Simd::Avx512 => {
+                    self.frames::<lane::Avx512>(&self.single, lambda, x_nm, forces, avx512_single).0
+                }
+                #[cfg(target_arch = "x86_64")]
+                Simd::Avx2 => self.frames::<lane::Avx2>(&self.single, lambda, x_nm, forces, avx2_single).0,
+                Simd::Baseline => {
+                    self.frames::<Plain<f32, LANES>>(&self.single, lambda, x_nm, forces, plain_single).0
+                }
+            },
+        }
+    }
+
+    /// ∂U/∂λ in kJ/mol of each frame, in double precision.
+    ///
+    /// Charges enter the energy as polynomials of degree 2 in λ, of which three values are enough:
+    /// U = U₀ + U₁ λ + U₂ λ². The soft core has its own derivative.
+    pub fn lambda_derivatives(&self, lambda: &[f64], x_nm: &[f64]) -> Vec<f64> {
+        let n = lambda.len();
+        let totals = |value: f64| -> Vec<f64> {
+            let frames = self.evaluate(Precision::Double, &vec![value; n], x_nm, None);
+            frames.iter().map(TermEnergies::total).collect()
+        };
+        match self.path {
+            AlchemicalPath::None => vec![0.0; n],
+            AlchemicalPath::GbCharges => {
+                let frames = self.evaluate(Precision::Double, &vec![1.0; n], x_nm, None);
+                let polar = frames.iter().map(|terms| terms.implicit_solvent - terms.surface_area);
+                polar.zip(lambda).map(|(polar, lambda)| 2.0 * lambda * polar).collect()
+            }
+            AlchemicalPath::Charges { .. } => {
+                let (plus, zero, minus) = (totals(1.0), totals(0.0), totals(-1.0));
+                (0..n)
+                    .map(|k| {
+                        let (even, odd) = (0.5 * (plus[k] + minus[k]) - zero[k], 0.5 * (plus[k] - minus[k]));
+                        odd + 2.0 * even * lambda[k]
+                    })
+                    .collect()
+            }
+            AlchemicalPath::SoftCore { .. } => {
+                self.frames::<Double>(&self.double, lambda, x_nm, None, double()).1
+            }
+        }
+    }
+
+    /// Blocks of frames over the thread pool: energies, and ∂U/∂λ of the soft core.
+    fn frames<L: Lane>(
+        &self,
+        tables: &Tables<L::Scalar>,
+        lambda: &[f64],
+        x_nm: &[f64],
+        forces: Option<&mut [f64]>,
+        compiled: Compiled<L, L::Scalar>,
+    ) -> (Vec<TermEnergies>, Vec<f64>) {
+        let dimension = 3 * tables.n_atoms;
+        let n_frames = x_nm.len() / dimension;
+        let mut energies = vec![TermEnergies::default(); n_frames];
+        let mut derivatives = vec![0.0; n_frames];
+        let wants_forces = forces.is_some();
+        let mut none = Vec::new();
+        let forces = forces.unwrap_or_else(|| {
+            none.resize(n_frames, 0.0);
+            &mut none
+        });
+        let per_frame = if wants_forces { dimension } else { 1 };
+        (x_nm.par_chunks(L::WIDTH * dimension))
+            .zip(energies.par_chunks_mut(L::WIDTH))
+            .zip(derivatives.par_chunks_mut(L::WIDTH))
+            .zip(forces.par_chunks_mut(L::WIDTH * per_frame))
+            .enumerate()
+            .for_each_init(
+                || Workspace::<L>::new(tables),
+                |workspace, (chunk, (((x, energies), derivatives), forces))| {
+                    let n = energies.len();
+                    let mut lambdas = [1.0; LANES];
+                    for (lane, lambda) in lambda.iter().skip(chunk * L::WIDTH).take(n).enumerate() {
+                        lambdas[lane] = *lambda;
+                    }
+                    let mut values = [0.0; LANES];
+                    for (atom, position) in workspace.x.iter_mut().enumerate() {
+                        for (axis, component) in position.iter_mut().enumerate() {
+                            for (lane, value) in values.iter_mut().enumerate().take(L::WIDTH) {
+                                let frame = &x[lane.min(n - 1) * dimension..][..dimension];
+                                *value = frame[3 * atom + axis] - frame[axis];
+                            }
+                            *component = L::from_f64(&values);
+                        }
+                    }
+                    compiled(self, tables, &self.path.factors(&lambdas), workspace, wants_forces);
+                    for (lane, energies) in energies.iter_mut().enumerate() {
+                        let [bond, angle, torsion, cmap, nonbonded, polar, surface_area] =
+                            workspace.energies.map(|term| term[lane]);
+                        let implicit_solvent = polar + surface_area;
+                        *energies = TermEnergies {
+                            bond,
+                            angle,
+                            torsion,
+                            cmap,
+                            nonbonded,
+                            implicit_solvent,
+                            surface_area,
+                        };
+                    }
+                    derivatives.copy_from_slice(&workspace.soft_core[..n]);
+                    if wants_forces {
+                        for (coordinate, force) in workspace.forces.as_flattened().iter().enumerate() {
+                            force.to_f64(&mut values);
+                            for (lane, frame) in forces.chunks_exact_mut(dimension).enumerate() {
+                                frame[coordinate] = values[lane];
+                            }
+                        }
+                    }
+                },
+            );
+        (energies, derivatives)
+    }
+}
+
+/// All terms of one block; energies, and forces if `FORCES`, are left in the workspace.
+#[inline(always)]
+fn evaluate<L: Lane, const FORCES: bool>(
+    mechanics: &MolecularMechanics,
+    tables: &Tables<L::Scalar>,
+    factors: &Factors<L>,
+    workspace: &mut Workspace<L>,
+) {
+    let Workspace { x, forces, pairs, energies, soft_core } = workspace;
+    forces.iter_mut().for_each(|force| *force = [L::zero(); 3]);
+    let [bond, angle, torsion, cmap, nonbonded, polar, surface] = energies;
+    bonded::bonds::<L, FORCES>(&tables.bonds, x, forces).to_f64(bond);
+    bonded::angles::<L, FORCES>(&tables.angles, x, forces).to_f64(angle);
+    bonded::torsions::<L, FORCES>(&tables.torsions, x, forces).to_f64(torsion);
+    *cmap = [0.0; LANES];
+    mechanics.cmaps.accumulate::<L, FORCES>(x, forces, cmap);
+    *soft_core = [0.0; LANES];
+    L::zero().to_f64(polar);
+    L::zero().to_f64(surface);
+    match (&tables.cutoff, &tables.born) {
+        (Some(cutoff), _) => cutoff::nonbonded::<L, FORCES>(cutoff, x, forces).to_f64(nonbonded),
+        (None, None) => pairs::vacuum::<L, FORCES>(&tables.pairs, x, forces, nonbonded),
+        (None, Some(born)) => {
+            let sums = [&mut nonbonded[..], &mut polar[..], &mut surface[..]];
+            if born.neck.is_some() {
+                pairs::solvated::<L, FORCES, true>(tables, born, factors, x, forces, pairs, sums);
+            } else {
+                pairs::solvated::<L, FORCES, false>(tables, born, factors, x, forces, pairs, sums);
+            }
+        }
+    }
+    if !tables.alchemical.is_empty() {
+        let (energy, derivative) = pairs::alchemical::<L, FORCES>(tables, x, forces, factors.lambda);
+        energy.add_to(nonbonded);
+        derivative.to_f64(soft_core);
+    }
+}
+
+/// `evaluate` compiled for one kind of lanes with these instructions.
+macro_rules! compiled {
+    ($name:ident, $lane:ty, $scalar:ty $(, $feature:literal)?) => {
+        fn $name(
+            mechanics: &MolecularMechanics,
+            tables: &Tables<$scalar>,
+            factors: &Factors<$lane>,
+            workspace: &mut Workspace<$lane>,
+            forces: bool,
+        ) {
+            $(#[target_feature(enable = $feature)])?
+            fn compiled<const FORCES: bool>(
+                mechanics: &MolecularMechanics,
+                tables: &Tables<$scalar>,
+                factors: &Factors<$lane>,
+                workspace: &mut Workspace<$lane>,
+            ) {
+                evaluate::<$lane, FORCES>(mechanics, tables, factors, workspace);
+            }
+            #[allow(unused_unsafe, reason = "without features nothing is unsafe")]
+            // SAFETY: chosen by `simd`, which has found the instructions on this machine.
+            unsafe {
+                if forces {
+                    compiled::<true>(mechanics, tables, factors, workspace);
+                } else {
+                    compiled::<false>(mechanics, tables, factors, workspace);
+                }
+            }
+        }
+    };
+}
+
+/// The best version in double precision.
+fn double() -> Compiled<Double, f64> {
+    #[cfg(target_arch = "x86_64")]
+    if simd() != Simd::Baseline {
+        return avx2_double;
+    }
+    plain_double
+}
+
+type Double = Plain<f64, DOUBLE_WIDTH>;
+compiled!(plain_single, Plain<f32, LANES>, f32);
+compiled!(plain_double, Double, f64);
+#[cfg(target_arch = "x86_64")]
+compiled!(avx2_single, lane::Avx2, f32, "avx2,fma");
+#[cfg(target_arch = "x86_64")]
+compiled!(avx2_double, Double, f64, "avx2");
+#[cfg(target_arch = "x86_64")]
+compiled!(avx512_single, lane::Avx512, f32, "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma");
+
+impl BlockPotential for MolecularMechanics {
+    fn n_atoms(&self) -> usize {
+        self.single.n_atoms
+    }
+
+    fn workspace(&self) -> BlockWorkspace {
+        BlockWorkspace(match simd() {
+            #[cfg(target_arch = "x86_64")]
+            Simd::Avx512 => Box::new(Workspace::<lane::Avx512>::new(&self.single)),
+            #[cfg(target_arch = "x86_64")]
+            Simd::Avx2 => Box::new(Workspace::<lane::Avx2>::new(&self.single)),
+            Simd::Baseline => Box::new(Workspace::<Plain<f32, LANES>>::new(&self.single)),
+        })
+    }
+
+    fn energies_and_forces(
+        &self,
+        lambda: &[f64; LANES],
+        x: &[f64],
+        energies: &mut [f64; LANES],
+        forces: &mut [f64],
+        workspace: &mut BlockWorkspace,
+    ) {
+        let memory = workspace.0.as_mut();
+        match simd() {
+            #[cfg(target_arch = "x86_64")]
+            Simd::Avx512 => self.block(avx512_single, lambda, x, energies, forces, memory),
+            #[cfg(target_arch = "x86_64")]
+            Simd::Avx2 => self.block(avx2_single, lambda, x, energies, forces, memory),
+            Simd::Baseline => self.block(plain_single, lambda, x, energies, forces, memory),
+        }
+    }
+}
+
+type Compiled<L, T> = fn(&MolecularMechanics, &Tables<T>, &Factors<L>, &mut Workspace<L>, bool);
+
+impl MolecularMechanics {
+    /// One block of a [`BlockPotential`] in single precision.
+    fn block<L: Lane<Scalar = f32> + 'static>(
+        &self,
+        compiled: Compiled<L, f32>,
+        lambda: &[f64; LANES],
+        x: &[f64],
+        energies: &mut [f64; LANES],
+        forces: &mut [f64],
+        memory: &mut dyn std::any::Any,
+    ) {
+        let Some(workspace) = memory.downcast_mut::<Workspace<L>>() else {
+            unreachable!("the workspace was made by this potential")
+        };
+        for (position, values) in workspace.x.iter_mut().zip(x.chunks_exact(3 * LANES)) {
+            for (axis, component) in position.iter_mut().enumerate() {
+                let (own, first) = (&values[axis * LANES..][..LANES], &x[axis * LANES..][..LANES]);
+                let relative: [f64; LANES] = std::array::from_fn(|lane| own[lane] - first[lane]);
+                *component = L::from_f64(&relative);
+            }
+        }
+        compiled(self, &self.single, &self.path.factors(lambda), workspace, true);
+        for (lane, energy) in energies.iter_mut().enumerate() {
+            *energy = workspace.energies.iter().map(|term| term[lane]).sum();
+        }
+        for (force, values) in workspace.forces.as_flattened().iter().zip(forces.chunks_exact_mut(LANES)) {
+            force.to_f64(values);
+        }
+    }
+}
+
+/// What cannot be computed, named before anything is.
+fn check(parameters: &Parameters) -> Result<()> {
+    let n = parameters.n_atoms();
+    let nonbonded = &parameters.nonbonded;
+    let counts = [
+        ("charges", nonbonded.charges.len()),
+        ("Lennard-Jones radii", nonbonded.sigma_nm.len()),
+        ("Lennard-Jones depths", nonbonded.epsilon.len()),
+        ("generalised-Born atoms", parameters.implicit_solvent.as_ref().map_or(n, |gb| gb.atoms.len())),
+    ];
+    for (what, found) in counts {
+        if found != n {
+            return Err(Error::invalid(what, format!("{n}, one per atom"), found.to_string()));
+        }
+    }
+    if n == 0 {
+        return Err(Error::invalid("molecular mechanics", "at least one atom", "none"));
+    }
+    Ok(())
+}
