@@ -20,6 +20,8 @@ mod records;
 pub mod schedule;
 pub mod stage;
 mod summary;
+#[cfg(test)]
+mod tests;
 
 use std::time::Instant;
 

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result, did_you_mean};
-use crate::force_field::{MolecularSystem, SystemRequest, load_system};
-use crate::potential::molecular_mechanics::{AlchemicalPath, MolecularMechanics, Precision};
-use crate::potential::{BlockPotential, BlockWorkspace, LANES};
+use crate::force_field::molecular_system::{self, MolecularSystem, SystemRequest};
+use crate::potential::{
+    AlchemicalPath, BlockPotential, BlockWorkspace, LANES, MolecularMechanics, Precision,
+};
 use crate::run::Request;
 use crate::run::simulate::config::{ExchangeSettings, LambdaPath, SimulationConfig};
 use crate::run::simulate::molecule::{AlchemicalPotential, Molecule};
@@ -171,7 +172,7 @@ fn load(config: &SimulationConfig) -> Result<Molecule> {
             return Err(Error::config(place, "there is no such model", did_you_mean(solvent, known)));
         }
     }
-    let MolecularSystem { name, parameters, positions_nm, .. } = load_system(&SystemRequest {
+    let MolecularSystem { name, parameters, positions_nm, .. } = molecular_system::load(&SystemRequest {
         topology: settings.topology.clone().into(),
         structure: settings.structure.clone(),
         implicit_solvent: settings.implicit_solvent.clone(),
@@ -195,7 +196,7 @@ fn load(config: &SimulationConfig) -> Result<Molecule> {
         }
     };
     let mechanics =
-        MolecularMechanics::with_path(&parameters, path).map_err(|error| match config.lambda_path() {
+        MolecularMechanics::along(&parameters, path).map_err(|error| match config.lambda_path() {
             Some(_) if matches!(error, Error::Invalid { .. }) => {
                 Error::config(format!("{section}.path"), error.to_string(), "")
             }
@@ -205,7 +206,7 @@ fn load(config: &SimulationConfig) -> Result<Molecule> {
 }
 
 /// Molecular mechanics as simulations see it.
-struct Mechanics(MolecularMechanics);
+pub(super) struct Mechanics(pub MolecularMechanics);
 
 impl BlockPotential for Mechanics {
     fn n_atoms(&self) -> usize {

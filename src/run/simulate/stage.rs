@@ -190,7 +190,7 @@ impl<'a> Job<'a> {
         };
         let dynamics = Dynamics::new(
             potential,
-            molecule.masses_da.clone(),
+            &molecule.masses_da,
             &molecule.constraints,
             molecule.pivots.clone(),
             settings,
