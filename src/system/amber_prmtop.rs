@@ -140,6 +140,27 @@ impl Prmtop {
         self.values(flag, "a real number", finite)
     }
 
+    /// The values of a section as whole numbers, errors unless there are `count`.
+    pub fn counted_integers(&self, flag: &str, count: usize) -> Result<Vec<i64>> {
+        let values = self.integers(flag)?;
+        self.expect_count(flag, count, values.len())?;
+        Ok(values)
+    }
+
+    /// The values of a section as real numbers, errors unless there are `count`.
+    pub fn counted_reals(&self, flag: &str, count: usize) -> Result<Vec<f64>> {
+        let values = self.reals(flag)?;
+        self.expect_count(flag, count, values.len())?;
+        Ok(values)
+    }
+
+    /// An error about a section as a whole.
+    pub fn error(&self, flag: &str, expected: impl Into<String>, found: impl Into<String>) -> Error {
+        let line =
+            self.sections.get(flag).map_or_else(String::new, |section| format!("line {}, ", section.line));
+        Error::file(&self.path, format!("{line}section {flag}"), expected, found)
+    }
+
     /// Errors unless a section has this many values.
     pub fn expect_count(&self, flag: &str, expected: usize, found: usize) -> Result<()> {
         if expected == found {
@@ -262,9 +283,10 @@ impl Prmtop {
 /// `(10I8)` → (`I`, 8); counts and precisions do not matter for reading.
 fn parse_format(text: &str) -> Option<(char, usize)> {
     let inner = text.trim().strip_prefix('(')?.strip_suffix(')')?;
-    let letters = inner.trim_start_matches(|c: char| c.is_ascii_digit());
+    // Tables of CMAP have the format (8(F9.5)).
+    let letters = inner.trim_start_matches(|c: char| c.is_ascii_digit() || c == '(').trim_end_matches(')');
     let kind = letters.chars().next()?.to_ascii_uppercase();
-    let width = letters[1..].split('.').next()?.parse().ok()?;
+    let width = letters.get(1..)?.split('.').next()?.parse().ok()?;
     ("AIEF".contains(kind) && width > 0).then_some((kind, width))
 }
 

@@ -8,11 +8,13 @@ pub mod amber_prmtop;
 pub mod collective_variable;
 pub mod elements;
 mod mapping;
+mod periodic_box;
 mod selection;
 mod topology;
 
 pub use alignment::{aligned_to, rmsd_nm};
 pub use collective_variable::{COLLECTIVE_VARIABLES, CollectiveVariable};
 pub use mapping::{CenterSettings, CenterWeights, Mapping, MappingSettings};
+pub use periodic_box::box_vectors_nm;
 pub use selection::{Selection, select};
 pub use topology::{Atom, Topology};

@@ -47,7 +47,7 @@ pub fn known_extensions() -> Vec<String> {
         .into_iter()
         .filter(|format| format.read)
         .filter_map(|format| format.extension.map(str::to_string))
-        .chain([".npy", ".npz", ".pt", ".h5", ".prmtop"].map(String::from))
+        .chain([".npy", ".npz", ".pt", ".h5", ".prmtop", ".inpcrd", ".rst7"].map(String::from))
         .collect();
     extensions.sort();
     extensions.dedup();
@@ -57,8 +57,21 @@ pub fn known_extensions() -> Vec<String> {
 fn open(path: &Path, mode: char) -> Result<Trajectory> {
     static SILENCE: Once = Once::new();
     SILENCE.call_once(|| chemfiles::set_warning_callback(warn));
+    if is_netcdf_restart(path) {
+        return Trajectory::open_with_format(path, mode, "Amber Restart")
+            .map_err(|error| unreadable(path, "", &error));
+    }
     require_known_format(path)?;
     Trajectory::open(path, mode).map_err(|error| unreadable(path, "", &error))
+}
+
+/// Whether a file with an extension of AMBER restarts is NetCDF, not text.
+pub(super) fn is_netcdf_restart(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    let mut magic = [0_u8; 3];
+    super::amber_coordinates::EXTENSIONS.contains(&extension.as_str())
+        && File::open(path).is_ok_and(|mut file| file.read_exact(&mut magic).is_ok())
+        && &magic == b"CDF"
 }
 
 fn require_known_format(path: &Path) -> Result<()> {
@@ -91,8 +104,12 @@ struct Opened {
 
 impl Opened {
     fn new(path: &Path) -> Result<Self> {
-        require_known_format(path)?;
-        let promised = promised_frames(path)?;
+        let promised = if is_netcdf_restart(path) {
+            None
+        } else {
+            require_known_format(path)?;
+            promised_frames(path)?
+        };
         let mut trajectory = open(path, 'r')?;
         let n_frames = trajectory.nsteps();
         let size = std::fs::metadata(path).map_err(Error::io("read", path))?.len();

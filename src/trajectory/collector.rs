@@ -41,22 +41,57 @@ impl FrameRange {
     }
 }
 
+/// What is kept of a frame.
+enum Keep<'a> {
+    Beads(&'a Mapping),
+    AllAtoms(usize),
+}
+
+/// Where frames go that need not be kept: a number of them, and who takes them.
+type Blocks<'a> = (usize, &'a mut dyn FnMut(&[f64]) -> Result<()>);
+
 /// Takes frames of all atoms one after the other and keeps the beads of those within a range.
 pub(super) struct Collector<'a> {
-    mapping: &'a Mapping,
+    keep: Keep<'a>,
     range: FrameRange,
     n_seen: usize,
     positions_nm: Vec<f64>,
+    blocks: Option<Blocks<'a>>,
 }
 
 impl<'a> Collector<'a> {
     pub fn new(mapping: &'a Mapping, range: FrameRange) -> Self {
-        Self { mapping, range, n_seen: 0, positions_nm: Vec::new() }
+        Self { keep: Keep::Beads(mapping), range, n_seen: 0, positions_nm: Vec::new(), blocks: None }
+    }
+
+    /// Keeps no frame for long: hands all atoms of `n_frames` at a time to `take`.
+    pub fn in_blocks(
+        n_atoms: usize,
+        range: FrameRange,
+        n_frames: usize,
+        take: &'a mut dyn FnMut(&[f64]) -> Result<()>,
+    ) -> Self {
+        let blocks = Some((n_frames, take));
+        Self { keep: Keep::AllAtoms(n_atoms), range, n_seen: 0, positions_nm: Vec::new(), blocks }
+    }
+
+    fn n_atoms(&self) -> usize {
+        match self.keep {
+            Keep::Beads(mapping) => mapping.n_atoms(),
+            Keep::AllAtoms(n_atoms) => n_atoms,
+        }
+    }
+
+    fn n_beads(&self) -> usize {
+        match self.keep {
+            Keep::Beads(mapping) => mapping.n_beads(),
+            Keep::AllAtoms(n_atoms) => n_atoms,
+        }
     }
 
     /// Room for the frames that will be kept of `n_frames`.
     pub fn reserve(&mut self, n_frames: usize) {
-        self.positions_nm.reserve_exact(self.range.count(n_frames) * 3 * self.mapping.n_beads());
+        self.positions_nm.reserve_exact(self.range.count(n_frames) * 3 * self.n_beads());
     }
 
     /// Whether the next frame is kept; one that is not may be passed over with [`Self::skip`].
@@ -71,18 +106,37 @@ impl<'a> Collector<'a> {
 
     /// Keeps the next frame, frame `frame_idx` of the file at `path`, all atoms, `[atom][xyz]` in nm.
     pub fn push(&mut self, path: &Path, frame_idx: usize, atom_positions_nm: &[f64]) -> Result<()> {
-        check_frame(path, frame_idx, self.mapping.n_atoms(), atom_positions_nm)?;
-        let size = 3 * self.mapping.n_beads();
-        let start = self.positions_nm.len();
-        self.positions_nm.resize(start + size, 0.0);
-        self.mapping.apply(atom_positions_nm, &mut self.positions_nm[start..])?;
+        check_frame(path, frame_idx, self.n_atoms(), atom_positions_nm)?;
+        match self.keep {
+            Keep::Beads(mapping) => {
+                let start = self.positions_nm.len();
+                self.positions_nm.resize(start + 3 * mapping.n_beads(), 0.0);
+                mapping.apply(atom_positions_nm, &mut self.positions_nm[start..])?;
+            }
+            Keep::AllAtoms(_) => self.positions_nm.extend_from_slice(atom_positions_nm),
+        }
         self.n_seen += 1;
+        let size = 3 * self.n_beads();
+        if let Some((n_frames, take)) = &mut self.blocks
+            && self.positions_nm.len() >= *n_frames * size
+        {
+            take(&self.positions_nm)?;
+            self.positions_nm.clear();
+        }
         Ok(())
     }
 
     /// The beads of all frames that were kept.
     pub fn finish(self) -> Result<Ensemble> {
-        Ensemble::new(self.mapping.n_beads(), self.positions_nm)
+        Ensemble::new(self.n_beads(), self.positions_nm)
+    }
+
+    /// Hands out the last frames.
+    pub fn finish_blocks(mut self) -> Result<()> {
+        match &mut self.blocks {
+            Some((_, take)) if !self.positions_nm.is_empty() => take(&self.positions_nm),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! From files to an ensemble of beads.
 
 use super::collector::{Collector, FrameRange};
-use super::{chemfiles, numpy, pytorch};
+use super::{amber_coordinates, chemfiles, numpy, pytorch};
 use crate::error::{Error, Result};
 use crate::system::amber_prmtop::Prmtop;
 use crate::system::{Mapping, MappingSettings, Topology};
 use crate::trajectory::ensemble::Ensemble;
 use serde::{Deserialize, Serialize};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 /// The unit of length of files that do not state one: NumPy and PyTorch arrays.
@@ -91,6 +92,7 @@ pub struct Loaded {
 #[derive(Clone, Copy, PartialEq)]
 enum Format {
     Chemfiles,
+    AmberCoordinates,
     Numpy,
     NumpyArchive,
     PyTorch,
@@ -104,6 +106,11 @@ impl Format {
             "npz" => Self::NumpyArchive,
             "pt" | "pth" => Self::PyTorch,
             "h5" | "hdf5" | "lh5" => Self::Hdf5,
+            other
+                if amber_coordinates::EXTENSIONS.contains(&other) && !chemfiles::is_netcdf_restart(path) =>
+            {
+                Self::AmberCoordinates
+            }
             _ => Self::Chemfiles,
         }
     }
@@ -122,7 +129,7 @@ pub fn read_structure(path: &Path) -> Result<Structure> {
     match Format::of(path) {
         Format::Chemfiles => chemfiles::read_structure(path),
         Format::Hdf5 => hdf5_structure(path),
-        _ => Err(Error::file(path, "", "a file that names its atoms", "an array of numbers")
+        _ => Err(Error::file(path, "", "a file that names its atoms", "positions alone")
             .with_hint("give a topology: PDB, GRO, prmtop, …")),
     }
 }
@@ -134,7 +141,10 @@ pub fn inspect(files: &TrajectoryFiles) -> Result<Inspection> {
     chemfiles::take_warnings();
     let topology = topology_of(files)?;
     let n_atoms = topology.n_atoms();
-    let inspected = inspect_files(n_atoms, &files.trajectories)?;
+    let mut inspected = Vec::new();
+    for path in &files.trajectories {
+        inspected.push(InspectedFile { path: path.clone(), n_frames: inspect_file(path, n_atoms)? });
+    }
     let n_in_files = inspected.iter().map(|file| file.n_frames).sum();
     let n_frames = files.frames.count(n_in_files);
     if n_frames == 0 {
@@ -147,29 +157,20 @@ pub fn inspect(files: &TrajectoryFiles) -> Result<Inspection> {
     Ok(Inspection { topology, files: inspected, n_frames, warnings: chemfiles::take_warnings() })
 }
 
-/// Checks that files have whole frames of so many atoms.
-fn inspect_files(n_atoms: usize, trajectories: &[PathBuf]) -> Result<Vec<InspectedFile>> {
-    let mut inspected = Vec::new();
-    for path in trajectories {
-        require_content(path)?;
-        let n_frames = match Format::of(path) {
-            Format::Chemfiles => chemfiles::inspect(path, Some(n_atoms))?.0,
-            Format::Numpy => numpy::inspect(path, n_atoms)?,
-            Format::NumpyArchive => numpy::inspect_archive(path, n_atoms)?,
-            Format::PyTorch => pytorch::inspect(path, n_atoms)?,
-            Format::Hdf5 => hdf5_inspect(path, n_atoms)?,
-        };
-        inspected.push(InspectedFile { path: path.clone(), n_frames });
-    }
-    Ok(inspected)
-}
-
 /// Reads the beads of all frames; `place` is the key path of the mapping settings, for messages.
 pub fn load(files: &TrajectoryFiles, place: &str, mapping: &MappingSettings) -> Result<Loaded> {
     let Inspection { topology, files: inspected, mut warnings, .. } = inspect(files)?;
     let mapping = Mapping::new(place, mapping, &topology)?;
     let mut collector = Collector::new(&mapping, files.frames);
-    collect(&inspected, files.array_unit, &mut collector)?;
+    collector.reserve(inspected.iter().map(|file| file.n_frames).sum());
+    for file in &inspected {
+        let path = &file.path;
+        let n_frames = read_file(path, files.array_unit, &mut collector)?;
+        if n_frames != file.n_frames {
+            return Err(Error::file(path, "", format!("{} frames", file.n_frames), n_frames.to_string())
+                .with_hint("did the file change while it was read?"));
+        }
+    }
     let ensemble = collector.finish()?;
     for warning in chemfiles::take_warnings() {
         if !warnings.contains(&warning) {
@@ -180,35 +181,62 @@ pub fn load(files: &TrajectoryFiles, place: &str, mapping: &MappingSettings) -> 
     Ok(Loaded { topology, mapping, ensemble, warnings })
 }
 
-/// All frames of files whose atoms are known already.
-pub fn load_frames(topology: &Topology, trajectories: &[PathBuf]) -> Result<Ensemble> {
+/// Reads all atoms of a file and hands `n_frames` frames at a time to `take`, so that no more are in memory.
+///
+/// Positions come as `[frame][atom][xyz]` in nm, in the precision of the file; `unit` is that of arrays.
+/// Returns how many frames there were, and what the reader found odd.
+pub fn read_in_blocks(
+    path: &Path,
+    n_atoms: usize,
+    unit: LengthUnit,
+    n_frames: NonZeroUsize,
+    take: &mut dyn FnMut(&[f64]) -> Result<()>,
+) -> Result<(usize, Vec<String>)> {
     chemfiles::take_warnings();
-    let mapping = Mapping::new("", &MappingSettings::default(), topology)?;
-    let inspected = inspect_files(topology.n_atoms(), trajectories)?;
-    let mut collector = Collector::new(&mapping, FrameRange::default());
-    collect(&inspected, LengthUnit::default(), &mut collector)?;
-    chemfiles::take_warnings();
-    collector.finish()
+    inspect_file(path, n_atoms)?;
+    let mut collector = Collector::in_blocks(n_atoms, FrameRange::default(), n_frames.get(), take);
+    let n_frames = read_file(path, unit, &mut collector)?;
+    collector.finish_blocks()?;
+    Ok((n_frames, chemfiles::take_warnings()))
 }
 
-/// Passes the frames of all files to the collector.
-fn collect(inspected: &[InspectedFile], array_unit: LengthUnit, collector: &mut Collector<'_>) -> Result<()> {
-    collector.reserve(inspected.iter().map(|file| file.n_frames).sum());
-    for file in inspected {
-        let path = &file.path;
-        let n_frames = match Format::of(path) {
-            Format::Chemfiles => chemfiles::read(path, collector)?,
-            Format::Numpy => numpy::read(path, array_unit, collector)?,
-            Format::NumpyArchive => numpy::read_archive(path, array_unit, collector)?,
-            Format::PyTorch => pytorch::read(path, array_unit, collector)?,
-            Format::Hdf5 => hdf5_read(path, collector)?,
-        };
-        if n_frames != file.n_frames {
-            return Err(Error::file(path, "", format!("{} frames", file.n_frames), n_frames.to_string())
-                .with_hint("did the file change while it was read?"));
-        }
+/// The positions of the first frame of a file, `[atom][xyz]` in nm; arrays are in nm.
+pub fn read_first_frame(path: &Path, n_atoms: usize) -> Result<Vec<f64>> {
+    inspect_file(path, n_atoms)?;
+    let mut first = Vec::new();
+    let mut take = |positions_nm: &[f64]| {
+        first = positions_nm.to_vec();
+        Ok(())
+    };
+    let range = FrameRange { stop: Some(1), ..FrameRange::default() };
+    let mut collector = Collector::in_blocks(n_atoms, range, 1, &mut take);
+    read_file(path, LengthUnit::Nm, &mut collector)?;
+    Ok(first)
+}
+
+/// Frames in a file, whose first and last one are checked.
+fn inspect_file(path: &Path, n_atoms: usize) -> Result<usize> {
+    require_content(path)?;
+    match Format::of(path) {
+        Format::Chemfiles => Ok(chemfiles::inspect(path, Some(n_atoms))?.0),
+        Format::AmberCoordinates => amber_coordinates::inspect(path, n_atoms),
+        Format::Numpy => numpy::inspect(path, n_atoms),
+        Format::NumpyArchive => numpy::inspect_archive(path, n_atoms),
+        Format::PyTorch => pytorch::inspect(path, n_atoms),
+        Format::Hdf5 => hdf5_inspect(path, n_atoms),
     }
-    Ok(())
+}
+
+/// Passes all frames of a file to the collector.
+fn read_file(path: &Path, unit: LengthUnit, collector: &mut Collector<'_>) -> Result<usize> {
+    match Format::of(path) {
+        Format::Chemfiles => chemfiles::read(path, collector),
+        Format::AmberCoordinates => amber_coordinates::read(path, collector),
+        Format::Numpy => numpy::read(path, unit, collector),
+        Format::NumpyArchive => numpy::read_archive(path, unit, collector),
+        Format::PyTorch => pytorch::read(path, unit, collector),
+        Format::Hdf5 => hdf5_read(path, collector),
+    }
 }
 
 /// A warning when bonded atoms are farther apart than any bond is long, as they are when a program

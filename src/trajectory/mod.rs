@@ -4,6 +4,7 @@
 //! atoms that are not mapped never fill memory. [`inspect`] reads only what tells whether that will
 //! work: existence, headers, numbers of atoms and frames.
 
+mod amber_coordinates;
 mod chemfiles;
 mod collector;
 mod dcd;
@@ -18,13 +19,14 @@ mod split;
 mod tests;
 mod timeseries;
 
+pub use amber_coordinates::AmberCoordinates;
 pub use chemfiles::{known_extensions, write_trajectory};
 pub use collector::FrameRange;
 pub use dcd::DcdWriter;
 pub use ensemble::Ensemble;
 pub use load::{
-    InspectedFile, Inspection, LengthUnit, Loaded, Structure, TrajectoryFiles, inspect, load, load_frames,
-    read_structure,
+    InspectedFile, Inspection, LengthUnit, Loaded, Structure, TrajectoryFiles, inspect, load,
+    read_first_frame, read_in_blocks, read_structure,
 };
 pub use split::{Split, SplitSettings};
 pub use timeseries::{BlockAverage, block_average, decorrelated_indices, statistical_inefficiency};

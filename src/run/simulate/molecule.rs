@@ -1,5 +1,6 @@
 //! The molecule of a simulation: its energy, masses, constraints, pivots and start structures.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -11,7 +12,7 @@ use crate::run::simulate::config::{
 use crate::sampling::dynamics::{PivotMove, hydrogen_bond_constraints, repartition_hydrogen_mass};
 use crate::sampling::{PivotBond, ThermodynamicState, rotatable_bonds};
 use crate::system::{Topology, select};
-use crate::trajectory::load_frames;
+use crate::trajectory::{Ensemble, LengthUnit, read_in_blocks};
 use crate::units::Temperature;
 
 /// An energy that depends on λ, in single precision for dynamics and in full for what is recorded.
@@ -87,8 +88,12 @@ impl Molecule {
             }
             (true, Some(positions_nm)) => vec![positions_nm],
             (false, _) => {
-                let frames = load_frames(&topology, &config.start.structures)?;
-                frames.frames().map(<[f64]>::to_vec).collect()
+                let mut starts = Vec::new();
+                for path in &config.start.structures {
+                    let frames = read_frames(path, n_atoms)?;
+                    starts.extend(frames.frames().map(<[f64]>::to_vec));
+                }
+                starts
             }
         };
         let wrong = starts_nm.iter().find(|start| start.len() != 3 * n_atoms);
@@ -174,6 +179,18 @@ impl SimulationConfig {
             .chain(self.start.structures.clone())
             .collect()
     }
+}
+
+/// All frames of a file of so many atoms.
+pub fn read_frames(path: &Path, n_atoms: usize) -> Result<Ensemble> {
+    let mut positions = Vec::new();
+    let mut take = |positions_nm: &[f64]| {
+        positions.extend_from_slice(positions_nm);
+        Ok(())
+    };
+    let block = NonZeroUsize::MIN.saturating_add(99);
+    read_in_blocks(path, n_atoms, LengthUnit::Nm, block, &mut take)?;
+    Ensemble::new(n_atoms, positions)
 }
 
 /// The rotations of these bonds one by one, and together for two that share an atom.

@@ -178,7 +178,8 @@ fn load(config: &SimulationConfig) -> Result<Molecule> {
         implicit_solvent: settings.implicit_solvent.clone(),
         surface_area: Some(settings.surface_area),
         force_field: settings.force_field.clone(),
-    })?;
+    })
+    .map_err(in_system)?;
     let section = if config.replica_exchange.is_some() { "replica_exchange" } else { "lambda_windows" };
     let path = match config.lambda_path() {
         None => AlchemicalPath::None,
@@ -203,6 +204,14 @@ fn load(config: &SimulationConfig) -> Result<Molecule> {
             _ => error,
         })?;
     Molecule::new(config, name, &parameters, Box::new(Mechanics(mechanics)), positions_nm)
+}
+
+/// The same error with the key path that a configuration has.
+fn in_system(mut error: Error) -> Error {
+    if let Error::Config { place, .. } = &mut error {
+        *place = format!("system.{place}");
+    }
+    error
 }
 
 /// Molecular mechanics as simulations see it.

@@ -17,7 +17,7 @@ use crate::run::control::Control;
 use crate::run::directory::{RunDirectory, write_atomic};
 use crate::run::provenance::cpu_seconds;
 use crate::run::simulate::config::{Integrator, SimulationConfig, TrajectoryFormat};
-use crate::run::simulate::molecule::Molecule;
+use crate::run::simulate::molecule::{Molecule, read_frames};
 use crate::run::simulate::mover::{LangevinMover, MonteCarloMover, MonteCarloSettings, Mover, evaluate};
 use crate::run::simulate::records::Records;
 use crate::run::simulate::schedule::Schedule;
@@ -27,7 +27,7 @@ use crate::sampling::dynamics::{
     Segment,
 };
 use crate::sampling::{Exchange, Ladder, LocalMove, StepSizeAdapter, ThermodynamicState, silent};
-use crate::trajectory::{DcdWriter, Ensemble, load_frames, write_trajectory};
+use crate::trajectory::{DcdWriter, Ensemble, write_trajectory};
 
 /// The file in which an unfinished run keeps its state.
 pub const CHECKPOINT: &str = "checkpoint.toml";
@@ -419,7 +419,7 @@ impl<'a> Job<'a> {
             let topology = molecule.written_topology();
             for name in self.records.names() {
                 let from = simulation.directory.join(format!("{name}.dcd"));
-                let frames = load_frames(&topology, &[from])?;
+                let frames = read_frames(&from, topology.n_atoms())?;
                 let to = simulation.directory.join(format!("{name}.{}", format.extension()));
                 write_trajectory(&to, &topology, &frames)?;
             }
