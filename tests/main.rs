@@ -6,3 +6,4 @@ mod common;
 mod config;
 mod exact;
 mod reproducibility;
+mod simulate;

@@ -136,7 +136,8 @@ pub struct MotionSettings {
     /// Leapfrog steps of a move of `hmc`.
     pub n_leapfrog: usize,
     /// Walkers in each state: ladders of replica exchange, walkers of a window; absent: 16 of a single
-    /// state, 1 of each of several.
+    /// state, 1 of each of several. Sixteen walkers share the registers of one core, so 16 × cores of
+    /// them, all states together, fill the processor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub n_walkers: Option<usize>,
     /// Time of each walker that is not recorded; ladders and steps adapt in it.
@@ -530,6 +531,11 @@ fn at_least(place: &str, value: usize, least: usize) -> Result<()> {
 fn require_lambdas(place: &str, lambdas: &[f64], least: usize) -> Result<()> {
     if lambdas.len() < least {
         return Err(Error::config(place, format!("must have at least {least} values"), ""));
+    }
+    let twice = (1..lambdas.len()).find(|&idx| lambdas[..idx].contains(&lambdas[idx]));
+    if let Some(idx) = twice {
+        let message = format!("has {} twice", lambdas[idx]);
+        return Err(Error::config(place, message, "use `dynamics.n_walkers` for several walkers of a state"));
     }
     match lambdas.iter().find(|lambda| !(0.0..=1.0).contains(*lambda)) {
         Some(lambda) => Err(Error::config(place, format!("must lie between 0 and 1, found {lambda}"), "")),

@@ -5,13 +5,14 @@
 //!   config.toml  plan.toml  provenance.json  log.jsonl  summary.json
 //!   simulation/            simulation.partial/ while it runs, with checkpoint.toml
 //!     topology.pdb  last.pdb  NAME.dcd  frames.csv  energies.csv  u_kn_NAME.csv
-//!     states.csv  exchange.csv  round_trips.csv  summary.json  verdict.json
+//!     states.csv  exchange.csv  round_trips.csv  free_energy.csv  summary.json  verdict.json
 //! ```
 //!
 //! A run is a function of its plan: neither the number of threads nor an interruption changes a bit of
 //! what it records.
 
 pub mod config;
+mod free_energy;
 pub mod molecule;
 mod mover;
 mod output;

@@ -120,11 +120,9 @@ fn is_name(path: &Path) -> bool {
 
 /// Makes paths absolute; a topology that is no file is left to be a name.
 fn resolve_paths(source: &Source, config: &mut SimulationConfig) -> Result<()> {
-    let topology = source.directory().join(&config.system.topology);
-    if topology.is_file() {
+    let topology = PathBuf::from(&config.system.topology);
+    if source.directory().join(&topology).is_file() || topology.extension().is_some() {
         config.system.topology = existing(source, "system.topology", &topology)?.display().to_string();
-    } else if Path::new(&config.system.topology).extension().is_some() {
-        existing(source, "system.topology", &topology)?;
     }
     if let Some(structure) = &mut config.system.structure {
         *structure = existing(source, "system.structure", structure)?;

@@ -9,6 +9,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::run::simulate::output::{Table, as_written};
@@ -95,6 +96,11 @@ impl Records {
     /// Names of the trajectories, `[state][ladder]`.
     pub fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// The tables of reduced energies, `[state][ladder]`; of several states.
+    pub fn u_kn_files(&self, directory: &Path) -> Vec<PathBuf> {
+        self.names.iter().map(|name| directory.join(u_kn_file(name))).collect()
     }
 
     /// What was measured, `[state][ladder]`.

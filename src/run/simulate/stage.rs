@@ -14,9 +14,10 @@ use serde_json::json;
 use crate::error::{Error, Result};
 use crate::random::Streams;
 use crate::run::control::Control;
-use crate::run::directory::{RunDirectory, write_atomic};
+use crate::run::directory::{RunDirectory, read_json, write_atomic, write_json};
 use crate::run::provenance::cpu_seconds;
 use crate::run::simulate::config::{Integrator, SimulationConfig, TrajectoryFormat};
+use crate::run::simulate::free_energy;
 use crate::run::simulate::molecule::{Molecule, read_frames};
 use crate::run::simulate::mover::{LangevinMover, MonteCarloMover, MonteCarloSettings, Mover, evaluate};
 use crate::run::simulate::records::Records;
@@ -139,9 +140,10 @@ impl Simulation<'_> {
         Ok(chosen.into_iter().flat_map(|idx| &positions[idx * n..][..n]).copied().collect())
     }
 
-    /// The start structure of a walker: neighbours in a ladder, and ladders, begin differently.
+    /// The start structure of a walker: in turn along a ladder, and every ladder begins with the next one.
     fn start_of(&self, walker: usize) -> usize {
-        walker % self.molecule.starts_nm.len()
+        let n_states = self.config.start_states().len();
+        (walker % n_states + walker / n_states) % self.molecule.starts_nm.len()
     }
 
     fn blown_up(&self, walkers: &DynamicsState, blow_up: &BlowUp) -> Error {
@@ -422,6 +424,22 @@ impl<'a> Job<'a> {
                 let frames = read_frames(&from, topology.n_atoms())?;
                 let to = simulation.directory.join(format!("{name}.{}", format.extension()));
                 write_trajectory(&to, &topology, &frames)?;
+            }
+        }
+        if simulation.config.lambda_path().is_some() && self.states.len() > 1 {
+            let files: Vec<PathBuf> = self.records.u_kn_files(&simulation.directory);
+            match free_energy::along_lambda(&simulation.directory, &self.states, &files) {
+                Ok(found) => {
+                    let path = simulation.directory.join("summary.json");
+                    let mut entries: serde_json::Map<String, serde_json::Value> = read_json(&path)?;
+                    entries.extend(found);
+                    write_json(&path, &entries)?;
+                }
+                // The samples are worth more than this estimate of them.
+                Err(error) => {
+                    simulation.run.log("no_free_energy", json!(error.to_string()));
+                    simulation.control.progress().note(&format!("no free energy along λ: {error}"));
+                }
             }
         }
         Ok(format!("{} frames of each state, {:.0} ns/day", self.checkpoint.n_frames, self.ns_per_day()))

@@ -245,6 +245,9 @@ fn windows_record_reduced_energies_and_their_exact_derivative() {
     let text =
         format!("{SHORT}[lambda_windows]\npath = \"charges\"\natoms = \"all\"\nlambdas = [0.0, 0.5, 1.0]\n");
     simulate(&text, home.path(), None).unwrap();
+    let summary: serde_json::Value = read_json(&home.path().join("simulation/summary.json")).unwrap();
+    let roads = ["free_energy_mbar", "free_energy_ti"].map(|name| summary[name]["value"].as_f64().unwrap());
+    assert!((roads[0] - roads[1]).abs() < 0.5, "{summary}");
     for (state, lambda) in [0.0, 0.5, 1.0].into_iter().enumerate() {
         let file = format!("u_kn_lambda_{state}.csv");
         let u: Vec<Vec<f64>> = (0..3).map(|k| column(home.path(), &file, &format!("u_{k}"))).collect();
