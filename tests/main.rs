@@ -7,3 +7,4 @@ mod config;
 mod energy;
 mod exact;
 mod reproducibility;
+mod simulate;
