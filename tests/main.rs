@@ -1,9 +1,11 @@
 //! The tests of the whole program, as one binary: linking it once is what takes the time.
 
+mod analytic_systems;
 mod architecture;
 mod bad_input;
 mod common;
 mod config;
+mod energy;
 mod exact;
 mod reproducibility;
 mod simulate;

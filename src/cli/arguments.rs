@@ -6,6 +6,8 @@ use clap::{Args, Parser, Subcommand};
 use kirkwood::Result;
 use kirkwood::run::{Request, Variants};
 
+use super::energy::OfEnergy;
+
 /// Molecular free energies from learned and classical energies.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, arg_required_else_help = true)]
@@ -39,6 +41,8 @@ pub enum Command {
     Report(OfRun),
     /// Resolve and print the plan, look at the inputs, write nothing
     Check(OfRun),
+    /// Energies and forces of conformations from a molecular-mechanics force field
+    Energy(OfEnergy),
     /// Molecular dynamics or Monte Carlo, with replica exchange and λ windows
     Simulate(OfSimulation),
     /// What a configuration can name, with examples

@@ -10,6 +10,7 @@
 )]
 
 mod arguments;
+mod energy;
 mod output;
 mod progress;
 
@@ -96,6 +97,7 @@ fn dispatch(arguments: &Arguments) -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        Command::Energy(of_energy) => energy::perform(of_energy, arguments.json),
         Command::Run(of_run) => perform(arguments, &of_run.request()?, of_run.threads, None),
         Command::Train(of_run) => perform(arguments, &of_run.request()?, of_run.threads, Some("train")),
         Command::Sample(of_run) => perform(arguments, &of_run.request()?, of_run.threads, Some("sample")),

@@ -48,17 +48,15 @@ fn atoms_without_a_radius_are_named() {
     let without = format!("{}{}", &FILE[..start], &FILE[end..]);
     let text = solvent(&without, GeneralizedBorn::Obc1).expect_err("no radii").to_string();
     assert!(text.contains("RADII"), "{text}");
-    let zero = format!(
-        "{}{}{}",
-        &FILE[..start],
-        FILE[start..end].replacen("1.70000000E+00", "0.00000000E+00", 1),
-        &FILE[end..]
-    );
-    let text = solvent(&zero, GeneralizedBorn::Obc2).expect_err("one without").to_string();
+    let with_carbon = |radius: &str| {
+        let section = FILE[start..end].replacen("1.70000000E+00", radius, 1);
+        format!("{}{section}{}", &FILE[..start], &FILE[end..])
+    };
+    let text = solvent(&with_carbon("0.00000000E+00"), GeneralizedBorn::Obc2).expect_err("none").to_string();
     assert!(text.contains("CH3 of ACE 1"), "{text}");
-    let large = zero.replacen("0.00000000E+00", "2.10000000E+00", 0);
-    let large = large.replacen(&FILE[start..start + 10], &FILE[start..start + 10], 1);
-    assert!(solvent(&large, GeneralizedBorn::Gbn2).expect_err("too small").to_string().contains("1 to 2 Å"));
+    let text = solvent(&with_carbon("2.10000000E+00"), GeneralizedBorn::Gbn2).expect_err("large").to_string();
+    assert!(text.contains("1 to 2 Å"), "{text}");
+    assert!(solvent(&with_carbon("2.10000000E+00"), GeneralizedBorn::Obc2).is_ok());
 }
 
 fn atom(name: &str, element: &str, residue: &str) -> Atom {

@@ -4,6 +4,7 @@
 //! [`Parameters`]: what `potential` needs to compute an energy, in nm, kJ/mol, e and rad.
 
 pub mod amber_prmtop;
+pub mod assign;
 pub mod implicit_solvent;
 pub mod molecular_system;
 mod neck_integrals;
@@ -11,6 +12,7 @@ pub mod openmm_xml;
 pub mod parameters;
 #[cfg(test)]
 pub(crate) mod plain_energy;
+pub mod shipped;
 
 pub use parameters::{
     BornAtom, Cmap, CmapGrid, DistanceConstraint, Exception, GeneralizedBorn, HarmonicAngle, HarmonicBond,

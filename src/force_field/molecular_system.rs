@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::force_field::parameters::{GeneralizedBorn, Parameters};
-use crate::force_field::{amber_prmtop, implicit_solvent, openmm_xml};
+use crate::force_field::{amber_prmtop, assign, implicit_solvent, openmm_xml, shipped};
 use crate::system::amber_prmtop::Prmtop;
 use crate::trajectory::{read_first_frame, read_structure};
 
@@ -32,7 +32,8 @@ pub struct SystemRequest {
     pub topology: PathBuf,
     /// Names, elements and positions of the atoms where the topology has none; otherwise start positions.
     pub structure: Option<PathBuf>,
-    /// `none`, `obc1`, `obc2` or `gbn2`; absent: what the topology has, which for files of AMBER is none.
+    /// `none`, `obc1`, `obc2` or `gbn2`; absent: what the topology has: none for files of AMBER, that of its name for a
+    /// shipped system.
     pub implicit_solvent: Option<String>,
     /// Whether implicit solvent has its surface term; absent: yes.
     pub surface_area: Option<bool>,
@@ -66,7 +67,7 @@ pub fn load(request: &SystemRequest) -> Result<MolecularSystem> {
     // A wrong name of a model is said before any file is opened.
     request.model()?;
     let path = &request.topology;
-    if !path.exists() {
+    if !path.is_file() {
         return shipped(request);
     }
     let beginning = beginning_of(path)?;
@@ -105,9 +106,6 @@ fn is_structure(path: &Path) -> bool {
 }
 
 fn beginning_of(path: &Path) -> Result<String> {
-    if path.is_dir() {
-        return Err(Error::file(path, "", "a topology", "a directory"));
-    }
     let file = std::fs::File::open(path).map_err(Error::io("read", path))?;
     let mut bytes = Vec::new();
     file.take(4096).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
@@ -151,34 +149,71 @@ fn of_xml(path: &Path, request: &SystemRequest) -> Result<Parameters> {
 fn of_structure(path: &Path, request: &SystemRequest) -> Result<MolecularSystem> {
     let Some(force_field) = &request.force_field else {
         let message = format!("`{}` names atoms, but no parameters", path.display());
-        return Err(Error::config(
-            "force_field",
-            message,
-            "name a force field with --force-field, for example ff14SB",
-        ));
+        let names: Vec<&str> = assign::names().collect();
+        let hint = format!("name a force field with --force-field: {}", names.join(", "));
+        return Err(Error::config("force_field", message, hint));
     };
     let structure = read_structure(path)?;
-    let mut parameters = assign(force_field, &structure.topology)?;
+    let positions_nm = structure.positions_nm.unwrap_or_default();
+    let mut parameters = assign::assign(&structure.topology, &positions_nm, force_field)?;
     if let Some(model) = request.model()? {
         let solvent = implicit_solvent::of_topology(&parameters, model, request.wants_surface_area())?;
         parameters.implicit_solvent = Some(solvent);
     }
     let positions_nm = match &request.structure {
         Some(other) => Some(read_first_frame(other, parameters.n_atoms())?),
-        None => structure.positions_nm,
+        None => Some(positions_nm),
     };
     Ok(MolecularSystem { name: name_of(path), parameters, positions_nm, source: path.to_path_buf() })
 }
 
-/// The parameters that a force field gives to these atoms.
-fn assign(force_field: &str, _topology: &crate::system::Topology) -> Result<Parameters> {
-    Err(Error::config(format!("force_field = {force_field}"), "there is no such force field", ""))
-}
-
-/// A system of the catalogue.
+/// A system of the catalogue, in the solvent that its name says unless the request says another.
 fn shipped(request: &SystemRequest) -> Result<MolecularSystem> {
     let path = &request.topology;
-    Err(Error::file(path, "", "a topology file or the name of a shipped system", "neither"))
+    let name = path.to_string_lossy();
+    if path.is_dir() && !shipped::names().iter().any(|known| *known == name) {
+        return Err(Error::file(path, "", "a topology", "a directory"));
+    }
+    if path.extension().is_some() || name.contains(['/', '\\']) {
+        let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
+        return Err(Error::io("read", path)(missing));
+    }
+    request.refuse_force_field("a shipped system")?;
+    let found = shipped::find(&name)?;
+    let source = Path::new("systems").join(path);
+    let file = Prmtop::parse(&source, found.topology)?;
+    let mut parameters = amber_prmtop::parameters(&file)?;
+    let model = if request.implicit_solvent.is_some() { request.model()? } else { found.implicit_solvent };
+    if let Some(model) = model {
+        let solvent = implicit_solvent::of_prmtop(&file, &parameters, model, request.wants_surface_area())?;
+        parameters.implicit_solvent = Some(solvent);
+    }
+    let n_atoms = parameters.n_atoms();
+    let positions_nm = match &request.structure {
+        Some(structure) => read_first_frame(structure, n_atoms)?,
+        None => positions_of_pdb(&source, found.structure_pdb, n_atoms)?,
+    };
+    Ok(MolecularSystem { name: found.name, parameters, positions_nm: Some(positions_nm), source })
+}
+
+/// The positions of the atoms of a PDB text, `[atom][xyz]`, nm.
+fn positions_of_pdb(source: &Path, text: &str, n_atoms: usize) -> Result<Vec<f64>> {
+    let is_atom = |line: &&str| line.starts_with("ATOM  ") || line.starts_with("HETATM");
+    let mut positions_nm = Vec::with_capacity(3 * n_atoms);
+    for line in text.lines().filter(is_atom) {
+        for start in [30, 38, 46] {
+            let field = line.get(start..start + 8).unwrap_or_default().trim();
+            let angstrom: f64 = field.parse().map_err(|_| {
+                Error::file(source, "start structure", "coordinates in Å", format!("`{line}`"))
+            })?;
+            positions_nm.push(0.1 * angstrom);
+        }
+    }
+    if positions_nm.len() != 3 * n_atoms {
+        let found = format!("{} atoms", positions_nm.len() / 3);
+        return Err(Error::file(source, "start structure", format!("{n_atoms} atoms"), found));
+    }
+    Ok(positions_nm)
 }
 
 #[cfg(test)]

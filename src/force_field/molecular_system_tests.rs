@@ -106,3 +106,50 @@ fn start_positions_come_from_the_structure() {
     let first = read_first_frame(&Path::new(DATA).join("aldp.npy"), 22).expect("positions");
     assert!(first.iter().zip(&positions_nm).all(|(a, b)| (a - b).abs() < 1e-8));
 }
+
+#[test]
+fn shipped_systems_have_their_solvent_and_start() {
+    let with = |name: &str, solvent: Option<&str>| {
+        let topology = name.into();
+        let request = SystemRequest {
+            topology,
+            implicit_solvent: solvent.map(String::from),
+            ..SystemRequest::default()
+        };
+        load(&request).expect("a shipped system")
+    };
+    for name in crate::force_field::shipped::names() {
+        let system = with(&name, None);
+        let positions_nm = system.positions_nm.expect("a start");
+        let energy = plain_energy(&system.parameters, &positions_nm);
+        assert!(energy.total().is_finite() && energy.bond < 500.0, "{name}: {energy:?}");
+        assert_eq!(system.parameters.implicit_solvent.is_none(), name.ends_with("vacuum"), "{name}");
+    }
+    let model =
+        |name: &str, solvent| with(name, solvent).parameters.implicit_solvent.map(|solvent| solvent.model);
+    assert_eq!(model("chignolin", Some("obc2")), Some(GeneralizedBorn::Obc2));
+    assert_eq!(model("chignolin", Some("none")), None);
+}
+
+#[test]
+fn a_pdb_gets_the_parameters_of_a_force_field_and_radii() {
+    let request = SystemRequest {
+        topology: Path::new(DATA).join("../assign/chignolin.pdb"),
+        implicit_solvent: Some("gbn2".into()),
+        force_field: Some("amber_ff99sb_ildn".into()),
+        ..SystemRequest::default()
+    };
+    let assigned = load(&request).expect("a protein");
+    let shipped = load(&SystemRequest { topology: "chignolin_gbn2".into(), ..SystemRequest::default() });
+    let shipped = shipped.expect("a shipped system").parameters;
+    let solvents = [&assigned.parameters, &shipped].map(|parameters| parameters.implicit_solvent.as_ref());
+    let [Some(found), Some(expected)] = solvents else { panic!("two solvents") };
+    for (idx, (found, expected)) in found.atoms.iter().zip(&expected.atoms).enumerate() {
+        assert!(
+            (found.radius_nm - expected.radius_nm).abs() < 1e-9,
+            "{}",
+            shipped.topology.atoms[idx].describe()
+        );
+        assert!((found.scaled_radius_nm - expected.scaled_radius_nm).abs() < 1e-9);
+    }
+}

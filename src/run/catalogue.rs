@@ -1,10 +1,12 @@
 //! What a configuration can name, for `kirkwood list`.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result, did_you_mean};
+use crate::force_field::shipped;
 use crate::model::network::NETWORKS;
 use crate::registry::Registry;
 use crate::system::COLLECTIVE_VARIABLES;
@@ -25,9 +27,9 @@ struct Kind {
 
 struct Entry {
     name: &'static str,
-    summary: &'static str,
-    /// Settings that work, as TOML.
-    example: &'static str,
+    summary: Cow<'static, str>,
+    /// Settings that work, as TOML; for a system, its names with a solvent.
+    example: Cow<'static, str>,
 }
 
 /// Everything, or one kind; an unknown kind is an error with the nearest one.
@@ -46,6 +48,7 @@ pub fn list(kind: Option<&str>) -> Result<Catalogue> {
 
 fn kinds() -> Vec<Kind> {
     vec![
+        systems(),
         of_registry("collective_variable", "[[collective_variables]]", &COLLECTIVE_VARIABLES),
         of_registry("network", "[model.network]", &NETWORKS),
         of_registry("objective", "[[train.stages]] objectives", &OBJECTIVES),
@@ -90,13 +93,29 @@ fn kinds() -> Vec<Kind> {
 
 fn of_registry<T: ?Sized, C: ?Sized>(name: &str, place: &'static str, registry: &Registry<T, C>) -> Kind {
     let entries = registry.entries.iter();
-    let entries =
-        entries.map(|entry| Entry { name: entry.name, summary: entry.summary, example: entry.example });
+    let entries = entries.map(|entry| Entry {
+        name: entry.name,
+        summary: entry.summary.into(),
+        example: entry.example.into(),
+    });
     Kind { name: name.to_string(), place, entries: entries.collect() }
 }
 
+fn systems() -> Kind {
+    let entries = shipped::listings().into_iter().map(|system| Entry {
+        name: system.name,
+        summary: system.summary.into(),
+        example: system.variants.join("\n").into(),
+    });
+    Kind { name: "system".to_string(), place: "kirkwood energy SYSTEM", entries: entries.collect() }
+}
+
 fn of_table(name: &str, place: &'static str, entries: &[(&'static str, &'static str, &'static str)]) -> Kind {
-    let entries = entries.iter().map(|&(name, summary, example)| Entry { name, summary, example });
+    let entries = entries.iter().map(|&(name, summary, example)| Entry {
+        name,
+        summary: summary.into(),
+        example: example.into(),
+    });
     Kind { name: name.to_string(), place, entries: entries.collect() }
 }
 

@@ -8,6 +8,7 @@ pub mod catalogue;
 pub mod config;
 pub mod control;
 pub mod directory;
+pub mod energy;
 pub mod plan;
 pub mod provenance;
 pub mod simulate;

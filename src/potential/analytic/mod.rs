@@ -4,14 +4,20 @@
 //! that samplers and estimators can be compared with a number rather than with each other. The paths
 //! ([`DiffusedMixture`], [`HarmonicPath`]) know it at each λ.
 
+mod checkerboard;
 mod double_well;
 mod gaussian_mixture;
 mod harmonic;
+mod lennard_jones;
+mod many_modes;
 mod mueller_brown;
 
+pub use checkerboard::Checkerboard;
 pub use double_well::DoubleWell;
 pub use gaussian_mixture::{DiffusedMixture, GaussianMixture, Variances};
 pub use harmonic::{Harmonic, HarmonicPath};
+pub use lennard_jones::{KnownLennardJones, LennardJones};
+pub use many_modes::ManyModes;
 pub use mueller_brown::MuellerBrown;
 
 use rayon::prelude::*;
@@ -33,6 +39,9 @@ pub static POTENTIALS: Registry<dyn ExactPotential, ()> = Registry::new(
         entry::<double_well::DoubleWellSettings, _, _>("double_well"),
         entry::<mueller_brown::MuellerBrownSettings, _, _>("mueller_brown"),
         entry::<gaussian_mixture::GaussianMixtureSettings, _, _>("gaussian_mixture"),
+        entry::<many_modes::ManyModesSettings, _, _>("many_modes"),
+        entry::<checkerboard::CheckerboardSettings, _, _>("checkerboard"),
+        entry::<lennard_jones::LennardJonesSettings, _, _>("lennard_jones"),
     ],
 );
 

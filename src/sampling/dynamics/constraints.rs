@@ -10,15 +10,19 @@
 //! Z = J M⁻¹ Jᵀ: the law of rigid bonds, not that of stiff ones (Fixman 1974). For bonds to hydrogen, Z
 //! depends on nothing but the angles H–X–H.
 
-use super::lanes::{Pack, Vector, WIDTH, dot};
+#![allow(clippy::needless_range_loop, reason = "one index runs over the lanes of several arrays")]
+
 use crate::error::{Error, Result};
 use crate::force_field::DistanceConstraint;
 use crate::potential::LANES;
+use crate::simd::vectorised;
 
 /// Largest relative error of a squared distance at the end of a drift; of the distance it is half.
 const TOLERANCE: f64 = 1e-10;
 /// Newton converges in three iterations or not at all.
 const STAR_ITERATIONS: usize = 30;
+/// An error from which Newton's next step leads far below [`TOLERANCE`], as it squares.
+const LAST_STEP: f64 = 1e-6;
 const GENERAL_ITERATIONS: usize = 2000;
 
 /// All constraints of a molecule, by cluster.
@@ -145,7 +149,6 @@ impl Constraints {
     /// by the same displacements divided by the duration of the drift.
     ///
     /// `violation` becomes at least the relative error of lanes in which some distance cannot be met.
-    #[inline(always)]
     pub(super) fn shake(
         &self,
         x: &mut [f64],
@@ -154,96 +157,12 @@ impl Constraints {
         inverse_duration: f64,
         violation: &mut [f64; LANES],
     ) {
-        for half in [0, WIDTH] {
-            let mut worst = Pack::splat(0.0);
-            macro_rules! each {
-                ($($stars:ident)*) => {
-                    $(for star in &self.$stars {
-                        star.shake(x, v, reference, inverse_duration, half, &mut worst);
-                    })*
-                };
-            }
-            each!(stars1 stars2 stars3 stars4);
-            for range in &self.general {
-                self.shake_general(range.clone(), (x, v), reference, inverse_duration, half, &mut worst);
-            }
-            for lane in 0..WIDTH {
-                // Not `max`, which forgets NaN.
-                if !(worst.0[lane] <= violation[half + lane]) {
-                    violation[half + lane] = worst.0[lane];
-                }
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn shake_general(
-        &self,
-        range: std::ops::Range<usize>,
-        (x, v): (&mut [f64], &mut [f64]),
-        reference: &[f64],
-        inverse_duration: f64,
-        half: usize,
-        worst: &mut Pack,
-    ) {
-        let mut error = Pack::splat(0.0);
-        for _ in 0..GENERAL_ITERATIONS {
-            error = Pack::splat(0.0);
-            for idx in range.clone() {
-                let bond = &self.all[idx];
-                let r = vector(reference, idx, half);
-                let s = difference(x, bond.b, bond.a, half);
-                let excess = dot(&s, &s) - Pack::splat(bond.square);
-                error = excess.scaled(1.0 / bond.square).abs_max(error);
-                let slope = dot(&s, &r).scaled(2.0 * (bond.inverse_a + bond.inverse_b));
-                let factor = excess * slope.reciprocal();
-                for axis in 0..3 {
-                    let push = factor * r[axis];
-                    shift(x, bond.a, axis, half, push.scaled(bond.inverse_a));
-                    shift(x, bond.b, axis, half, push.scaled(-bond.inverse_b));
-                    shift(v, bond.a, axis, half, push.scaled(bond.inverse_a * inverse_duration));
-                    shift(v, bond.b, axis, half, push.scaled(-bond.inverse_b * inverse_duration));
-                }
-            }
-            if error.all_at_most(TOLERANCE) {
-                return;
-            }
-        }
-        *worst = error.abs_max(*worst);
+        shake(self, x, v, reference, inverse_duration, violation);
     }
 
     /// Removes from velocities (or any vectors, as M⁻¹ F) what would change a distance.
-    #[inline(always)]
     pub(super) fn project(&self, x: &[f64], v: &mut [f64]) {
-        for half in [0, WIDTH] {
-            macro_rules! each {
-                ($($stars:ident)*) => { $(for star in &self.$stars { star.project(x, v, half); })* };
-            }
-            each!(stars1 stars2 stars3 stars4);
-            for range in &self.general {
-                for _ in 0..GENERAL_ITERATIONS {
-                    let (mut error, mut scale) = (Pack::splat(0.0), Pack::splat(1e-300));
-                    for idx in range.clone() {
-                        let bond = &self.all[idx];
-                        let s = difference(x, bond.b, bond.a, half);
-                        let u = difference(v, bond.b, bond.a, half);
-                        let rate = dot(&s, &u);
-                        error = rate.abs_max(error);
-                        scale = (dot(&u, &u).scaled(bond.square)).abs_max(scale);
-                        let metric = dot(&s, &s).scaled(bond.inverse_a + bond.inverse_b);
-                        let factor = rate * metric.reciprocal();
-                        for axis in 0..3 {
-                            let push = factor * s[axis];
-                            shift(v, bond.a, axis, half, push.scaled(bond.inverse_a));
-                            shift(v, bond.b, axis, half, push.scaled(-bond.inverse_b));
-                        }
-                    }
-                    if (error * error * scale.reciprocal()).all_at_most(1e-20) {
-                        break;
-                    }
-                }
-            }
-        }
+        project(self, x, v);
     }
 
     /// Brings all distances to their lengths, by repeated SHAKE along the present bonds; otherwise the
@@ -293,6 +212,8 @@ impl<const K: usize> Star<K> {
     }
 
     /// With forces λ_k along r_k: s_k(λ) = s_k + λ_k r_k/m_k + Σ_l λ_l r_l/m₀, and |s_k(λ)|² = d_k².
+    ///
+    /// Loops over lanes have long bodies, as the compiler turns those into vectors.
     #[inline(always)]
     fn shake(
         &self,
@@ -300,126 +221,278 @@ impl<const K: usize> Star<K> {
         v: &mut [f64],
         reference: &[f64],
         inverse_duration: f64,
-        half: usize,
-        worst: &mut Pack,
+        violation: &mut [f64; LANES],
     ) {
-        let r: [Vector; K] = std::array::from_fn(|k| vector(reference, self.first + k, half));
-        let mut s: [Vector; K] = std::array::from_fn(|k| difference(x, self.leaves[k], self.centre, half));
-        let mut lambda = [Pack::splat(0.0); K];
-        let mut error = Pack::splat(0.0);
+        let r: [&Lanes3; K] = std::array::from_fn(|k| of(reference, self.first + k));
+        let centre = *of(x, self.centre);
+        let mut s: [Lanes3; K] = std::array::from_fn(|k| *of(x, self.leaves[k]));
+        for s in &mut s {
+            subtract(s, &centre);
+        }
+        let mut lambda = [[0.0; LANES]; K];
+        let mut error = [0.0; LANES];
         for _ in 0..STAR_ITERATIONS {
-            let excess: [Pack; K] = std::array::from_fn(|k| Pack::splat(self.squares[k]) - dot(&s[k], &s[k]));
-            error = Pack::splat(0.0);
-            for k in 0..K {
-                error = excess[k].scaled(1.0 / self.squares[k]).abs_max(error);
+            for lane in 0..LANES {
+                let at = |s: &Lanes3| [s[lane], s[LANES + lane], s[2 * LANES + lane]];
+                let rl: [[f64; 3]; K] = std::array::from_fn(|k| at(r[k]));
+                let mut sl: [[f64; 3]; K] = std::array::from_fn(|k| at(&s[k]));
+                let excess: [f64; K] = std::array::from_fn(|k| self.squares[k] - dot(&sl[k], &sl[k]));
+                let mut worst = 0.0;
+                for k in 0..K {
+                    worst = larger(excess[k].abs() * (1.0 / self.squares[k]), worst);
+                }
+                error[lane] = worst;
+                let matrix = std::array::from_fn(|k| {
+                    std::array::from_fn(|l| {
+                        let own = if k == l { self.inverse_leaves[k] } else { 0.0 };
+                        dot(&sl[k], &rl[l]) * (2.0 * (self.inverse_centre + own))
+                    })
+                });
+                let change: [f64; K] = solve(matrix, excess);
+                for axis in 0..3 {
+                    let mut common = 0.0;
+                    for k in 0..K {
+                        common += change[k] * rl[k][axis];
+                    }
+                    for k in 0..K {
+                        sl[k][axis] +=
+                            common * self.inverse_centre + change[k] * rl[k][axis] * self.inverse_leaves[k];
+                        s[k][axis * LANES + lane] = sl[k][axis];
+                    }
+                }
+                for k in 0..K {
+                    lambda[k][lane] += change[k];
+                }
             }
-            if error.all_at_most(TOLERANCE) {
+            if all_at_most(&error, LAST_STEP) {
                 break;
             }
-            let matrix = std::array::from_fn(|k| {
-                std::array::from_fn(|l| {
-                    let own = if k == l { self.inverse_leaves[k] } else { 0.0 };
-                    dot(&s[k], &r[l]).scaled(2.0 * (self.inverse_centre + own))
-                })
-            });
-            let change = solve(matrix, excess);
+        }
+        for lane in 0..LANES {
+            let error = if error[lane] <= LAST_STEP { 0.0 } else { error[lane] };
+            violation[lane] = larger(error, violation[lane]);
+        }
+        let mut recoil = [0.0; 3 * LANES];
+        for k in 0..K {
+            let inverse = self.inverse_leaves[k];
+            let (x, v) = (of_mut(x, self.leaves[k]), of_mut(v, self.leaves[k]));
             for axis in 0..3 {
-                let mut common = Pack::splat(0.0);
-                for k in 0..K {
-                    common += change[k] * r[k][axis];
+                for lane in 0..LANES {
+                    let idx = axis * LANES + lane;
+                    let push = lambda[k][lane] * r[k][idx];
+                    recoil[idx] += push;
+                    x[idx] += push * inverse;
+                    v[idx] += push * (inverse * inverse_duration);
                 }
-                common = common.scaled(self.inverse_centre);
-                for k in 0..K {
-                    s[k][axis] += common + (change[k] * r[k][axis]).scaled(self.inverse_leaves[k]);
-                }
-            }
-            for k in 0..K {
-                lambda[k] += change[k];
             }
         }
-        if !error.all_at_most(TOLERANCE) {
-            *worst = error.abs_max(*worst);
-        }
-        for axis in 0..3 {
-            let mut recoil = Pack::splat(0.0);
-            for k in 0..K {
-                let push = lambda[k] * r[k][axis];
-                recoil += push;
-                let push = push.scaled(self.inverse_leaves[k]);
-                shift(x, self.leaves[k], axis, half, push);
-                shift(v, self.leaves[k], axis, half, push.scaled(inverse_duration));
-            }
-            let recoil = recoil.scaled(-self.inverse_centre);
-            shift(x, self.centre, axis, half, recoil);
-            shift(v, self.centre, axis, half, recoil.scaled(inverse_duration));
+        let (x, v) = (of_mut(x, self.centre), of_mut(v, self.centre));
+        for idx in 0..3 * LANES {
+            x[idx] -= recoil[idx] * self.inverse_centre;
+            v[idx] -= recoil[idx] * (self.inverse_centre * inverse_duration);
         }
     }
 
     #[inline(always)]
-    fn project(&self, x: &[f64], v: &mut [f64], half: usize) {
-        let s: [Vector; K] = std::array::from_fn(|k| difference(x, self.leaves[k], self.centre, half));
-        let rates = std::array::from_fn(|k| dot(&s[k], &difference(v, self.leaves[k], self.centre, half)));
-        let matrix = std::array::from_fn(|k| {
-            std::array::from_fn(|l| {
-                let own = if k == l { self.inverse_leaves[k] } else { 0.0 };
-                dot(&s[k], &s[l]).scaled(self.inverse_centre + own)
-            })
-        });
-        let lambda: [Pack; K] = solve(matrix, rates);
-        for axis in 0..3 {
-            let mut recoil = Pack::splat(0.0);
-            for k in 0..K {
-                let push = lambda[k] * s[k][axis];
-                recoil += push;
-                shift(v, self.leaves[k], axis, half, push.scaled(-self.inverse_leaves[k]));
+    fn project(&self, x: &[f64], v: &mut [f64]) {
+        let (x0, mut v0) = (of(x, self.centre), *of(v, self.centre));
+        let xs: [&Lanes3; K] = std::array::from_fn(|k| of(x, self.leaves[k]));
+        let mut vs: [Lanes3; K] = std::array::from_fn(|k| *of(v, self.leaves[k]));
+        for lane in 0..LANES {
+            let at = |s: &Lanes3| [s[lane], s[LANES + lane], s[2 * LANES + lane]];
+            let (x0, u0) = (at(x0), at(&v0));
+            let s: [[f64; 3]; K] = std::array::from_fn(|k| minus(at(xs[k]), x0));
+            let rates = std::array::from_fn(|k| dot(&s[k], &minus(at(&vs[k]), u0)));
+            let matrix = std::array::from_fn(|k| {
+                std::array::from_fn(|l| {
+                    let own = if k == l { self.inverse_leaves[k] } else { 0.0 };
+                    dot(&s[k], &s[l]) * (self.inverse_centre + own)
+                })
+            });
+            let lambda: [f64; K] = solve(matrix, rates);
+            for axis in 0..3 {
+                let mut recoil = 0.0;
+                for k in 0..K {
+                    let push = lambda[k] * s[k][axis];
+                    recoil += push;
+                    vs[k][axis * LANES + lane] -= push * self.inverse_leaves[k];
+                }
+                v0[axis * LANES + lane] += recoil * self.inverse_centre;
             }
-            shift(v, self.centre, axis, half, recoil.scaled(self.inverse_centre));
+        }
+        *of_mut(v, self.centre) = v0;
+        for k in 0..K {
+            *of_mut(v, self.leaves[k]) = vs[k];
         }
     }
+}
+
+vectorised! {
+    fn shake(
+        constraints: &Constraints,
+        x: &mut [f64],
+        v: &mut [f64],
+        reference: &[f64],
+        inverse_duration: f64,
+        violation: &mut [f64; LANES],
+    ) {
+        constraints.stars1.iter().for_each(|star| star.shake(x, v, reference, inverse_duration, violation));
+        constraints.stars2.iter().for_each(|star| star.shake(x, v, reference, inverse_duration, violation));
+        constraints.stars3.iter().for_each(|star| star.shake(x, v, reference, inverse_duration, violation));
+        constraints.stars4.iter().for_each(|star| star.shake(x, v, reference, inverse_duration, violation));
+        for range in &constraints.general {
+            let mut error = [0.0; LANES];
+            for _ in 0..GENERAL_ITERATIONS {
+                error = [0.0; LANES];
+                for idx in range.clone() {
+                    constraints.all[idx].shake(x, v, of(reference, idx), inverse_duration, &mut error);
+                }
+                if all_at_most(&error, TOLERANCE) {
+                    break;
+                }
+            }
+            for lane in 0..LANES {
+                let error = if error[lane] <= TOLERANCE { 0.0 } else { error[lane] };
+                violation[lane] = larger(error, violation[lane]);
+            }
+        }
+    }
+}
+
+vectorised! {
+    fn project(constraints: &Constraints, x: &[f64], v: &mut [f64]) {
+        constraints.stars1.iter().for_each(|star| star.project(x, v));
+        constraints.stars2.iter().for_each(|star| star.project(x, v));
+        constraints.stars3.iter().for_each(|star| star.project(x, v));
+        constraints.stars4.iter().for_each(|star| star.project(x, v));
+        for range in &constraints.general {
+            for _ in 0..GENERAL_ITERATIONS {
+                let mut error = [0.0; LANES];
+                for idx in range.clone() {
+                    constraints.all[idx].project(x, v, &mut error);
+                }
+                if all_at_most(&error, TOLERANCE) {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+impl Bond {
+    #[inline(always)]
+    fn shake(
+        &self,
+        x: &mut [f64],
+        v: &mut [f64],
+        r: &Lanes3,
+        inverse_duration: f64,
+        error: &mut [f64; LANES],
+    ) {
+        let (mut xa, mut xb) = (*of(x, self.a), *of(x, self.b));
+        let (mut va, mut vb) = (*of(v, self.a), *of(v, self.b));
+        for lane in 0..LANES {
+            let at = |s: &Lanes3| [s[lane], s[LANES + lane], s[2 * LANES + lane]];
+            let (r, s) = (at(r), minus(at(&xb), at(&xa)));
+            let excess = dot(&s, &s) - self.square;
+            error[lane] = larger(excess.abs() * (1.0 / self.square), error[lane]);
+            let factor = excess / (dot(&s, &r) * (2.0 * (self.inverse_a + self.inverse_b)));
+            for axis in 0..3 {
+                let push = factor * r[axis];
+                xa[axis * LANES + lane] += push * self.inverse_a;
+                xb[axis * LANES + lane] -= push * self.inverse_b;
+                va[axis * LANES + lane] += push * (self.inverse_a * inverse_duration);
+                vb[axis * LANES + lane] -= push * (self.inverse_b * inverse_duration);
+            }
+        }
+        *of_mut(x, self.a) = xa;
+        *of_mut(x, self.b) = xb;
+        *of_mut(v, self.a) = va;
+        *of_mut(v, self.b) = vb;
+    }
+
+    /// `error` becomes at least the cosine between relative velocity and bond.
+    #[inline(always)]
+    fn project(&self, x: &[f64], v: &mut [f64], error: &mut [f64; LANES]) {
+        let (xa, xb) = (of(x, self.a), of(x, self.b));
+        let (mut va, mut vb) = (*of(v, self.a), *of(v, self.b));
+        for lane in 0..LANES {
+            let at = |s: &Lanes3| [s[lane], s[LANES + lane], s[2 * LANES + lane]];
+            let (s, u) = (minus(at(xb), at(xa)), minus(at(&vb), at(&va)));
+            let (rate, square) = (dot(&s, &u), dot(&s, &s));
+            error[lane] = larger(rate.abs() / (square * dot(&u, &u) + 1e-200).sqrt(), error[lane]);
+            let factor = rate / (square * (self.inverse_a + self.inverse_b));
+            for axis in 0..3 {
+                let push = factor * s[axis];
+                va[axis * LANES + lane] += push * self.inverse_a;
+                vb[axis * LANES + lane] -= push * self.inverse_b;
+            }
+        }
+        *of_mut(v, self.a) = va;
+        *of_mut(v, self.b) = vb;
+    }
+}
+
+/// The three coordinates of an atom, or of a bond, in all lanes.
+type Lanes3 = [f64; 3 * LANES];
+
+#[inline(always)]
+fn of(values: &[f64], idx: usize) -> &Lanes3 {
+    values[3 * LANES * idx..].first_chunk().expect("coordinates of every atom")
+}
+
+#[inline(always)]
+fn of_mut(values: &mut [f64], idx: usize) -> &mut Lanes3 {
+    values[3 * LANES * idx..].first_chunk_mut().expect("coordinates of every atom")
+}
+
+#[inline(always)]
+fn subtract(from: &mut Lanes3, other: &Lanes3) {
+    from.iter_mut().zip(other).for_each(|(from, other)| *from -= other);
+}
+
+#[inline(always)]
+fn minus(a: [f64; 3], b: [f64; 3]) -> [f64; 3] {
+    [a[0] - b[0], a[1] - b[1], a[2] - b[2]]
+}
+
+#[inline(always)]
+fn dot(a: &[f64; 3], b: &[f64; 3]) -> f64 {
+    a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+}
+
+/// The larger of two numbers; NaN where one of them is.
+#[inline(always)]
+fn larger(a: f64, b: f64) -> f64 {
+    if a <= b || b.is_nan() { b } else { a }
+}
+
+#[inline(always)]
+fn all_at_most(values: &[f64; LANES], limit: f64) -> bool {
+    values.iter().fold(true, |all, value| all & (*value <= limit))
 }
 
 /// Gauss elimination without exchange of rows: the matrices are nearly symmetric and positive definite.
 #[inline(always)]
-fn solve<const K: usize>(mut matrix: [[Pack; K]; K], mut right: [Pack; K]) -> [Pack; K] {
-    let mut inverse = [Pack::splat(0.0); K];
+fn solve<const K: usize>(mut matrix: [[f64; K]; K], mut right: [f64; K]) -> [f64; K] {
+    let mut inverse = [0.0; K];
     for pivot in 0..K {
-        inverse[pivot] = matrix[pivot][pivot].reciprocal();
+        inverse[pivot] = 1.0 / matrix[pivot][pivot];
         for row in pivot + 1..K {
             let factor = matrix[row][pivot] * inverse[pivot];
             for column in pivot + 1..K {
-                let product = factor * matrix[pivot][column];
-                matrix[row][column] -= product;
+                matrix[row][column] -= factor * matrix[pivot][column];
             }
-            let product = factor * right[pivot];
-            right[row] -= product;
+            right[row] -= factor * right[pivot];
         }
     }
     for row in (0..K).rev() {
         for column in row + 1..K {
-            let product = matrix[row][column] * right[column];
-            right[row] -= product;
+            right[row] -= matrix[row][column] * right[column];
         }
-        right[row] = right[row] * inverse[row];
+        right[row] *= inverse[row];
     }
     right
-}
-
-#[inline(always)]
-fn vector(values: &[f64], idx: usize, half: usize) -> Vector {
-    let values = &values[3 * LANES * idx..][..3 * LANES];
-    std::array::from_fn(|axis| Pack::load(&values[axis * LANES + half..]))
-}
-
-#[inline(always)]
-fn difference(values: &[f64], to: usize, from: usize, half: usize) -> Vector {
-    let (to, from) = (vector(values, to, half), vector(values, from, half));
-    std::array::from_fn(|axis| to[axis] - from[axis])
-}
-
-#[inline(always)]
-fn shift(values: &mut [f64], atom: usize, axis: usize, half: usize, by: Pack) {
-    let values = &mut values[(3 * atom + axis) * LANES + half..][..WIDTH];
-    (Pack::load(values) + by).store(values);
 }
 
 /// Constraints that share atoms, directly or through others, by number.

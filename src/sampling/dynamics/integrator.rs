@@ -3,6 +3,9 @@
 //! Kick, drift, friction and noise, drift, kick: B A O A B (Leimkuhler and Matthews 2016). With constraints
 //! each drift ends with SHAKE, and velocities are projected after every part, so that each part is a map
 //! of the constrained phase space to itself. The forces at the end of a step serve the next one.
+//!
+//! Sums and products are rounded one by one, without fused multiply-add: every instruction set gives the
+//! same bits.
 
 use super::constraints::Constraints;
 use super::noise::LaneNoise;
@@ -166,9 +169,10 @@ impl Block {
         propagate(mechanics, self, step, measure);
         for lane in 0..self.n_used {
             let displacement = self.fastest[lane] * mechanics.time_step;
-            let violated = !(self.violation[lane] <= MAX_VIOLATION);
-            if violated || !(displacement <= MAX_DISPLACEMENT_NM) {
-                return Some(self.failure(mechanics, lane, step, violated));
+            let (holds, moderate) =
+                (self.violation[lane] <= MAX_VIOLATION, displacement <= MAX_DISPLACEMENT_NM);
+            if !holds || !moderate {
+                return Some(self.failure(mechanics, lane, step, !holds));
             }
         }
         self.evaluate(potential);
@@ -227,6 +231,10 @@ vectorised! {
         block.violation = [0.0; LANES];
         kick(mechanics, block);
         drift(mechanics, block);
+        if !block.violation.iter().all(|error| *error <= MAX_VIOLATION) {
+            // A second drift could hide which constraint is violated.
+            return;
+        }
         if mechanics.refresh > 0.0 {
             block.noise.fill(step, &mut block.normal);
             let mut scale = block.kt;
@@ -241,8 +249,9 @@ vectorised! {
                     }
                 }
             }
-            mechanics.constraints.project(&block.x, &mut block.v);
         }
+        // One projection serves the drift and the noise; that of the next kick serves the second drift.
+        mechanics.constraints.project(&block.x, &mut block.v);
         subtract_mean(mechanics, &mut block.v);
         if measure {
             block.twice_kinetic = twice_kinetic(mechanics, &block.v);
@@ -302,7 +311,7 @@ fn kick(mechanics: &Mechanics, block: &mut Block) {
     mechanics.constraints.project(&block.x, &mut block.v);
 }
 
-/// Half a drift.
+/// Half a drift; velocities must be projected thereafter.
 #[inline(always)]
 fn drift(mechanics: &Mechanics, block: &mut Block) {
     let half = 0.5 * mechanics.time_step;
@@ -319,7 +328,6 @@ fn drift(mechanics: &Mechanics, block: &mut Block) {
     block.fastest = fastest;
     if !constraints.is_empty() {
         constraints.shake(&mut block.x, &mut block.v, &block.reference, 1.0 / half, &mut block.violation);
-        constraints.project(&block.x, &mut block.v);
     }
 }
 

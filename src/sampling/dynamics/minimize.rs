@@ -4,6 +4,8 @@
 //! negative. Each walker has its own time step. No atom moves further in a step than a given distance,
 //! so overlapping atoms, whose forces are astronomic, part in small steps.
 
+#![allow(clippy::needless_range_loop, reason = "one index runs over the lanes of several arrays")]
+
 use super::constraints::Constraints;
 use super::integrator::Block;
 use super::settings::MinimizeSettings;
@@ -11,8 +13,8 @@ use super::state::Minimization;
 use crate::potential::{BlockPotential, LANES};
 use crate::simd::vectorised;
 
-const FIRST_TIME_STEP: f64 = 0.0005;
-const LARGEST_TIME_STEP: f64 = 0.01;
+const FIRST_TIME_STEP: f64 = 0.0002;
+const LARGEST_TIME_STEP: f64 = 0.002;
 const SMALLEST_TIME_STEP: f64 = 1e-7;
 const MIXING: f64 = 0.1;
 

@@ -15,7 +15,6 @@
 mod constraints;
 mod hydrogen_mass;
 mod integrator;
-mod lanes;
 mod minimize;
 mod noise;
 mod pivot;

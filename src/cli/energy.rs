@@ -1,0 +1,100 @@
+//! `kirkwood energy`: what can be typed after it, and how its result is shown.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+use kirkwood::Result;
+use kirkwood::force_field::molecular_system::SystemRequest;
+use kirkwood::potential::Precision;
+use kirkwood::run::energy::{EnergyRequest, evaluate};
+
+/// A system and the frames whose energies are wanted.
+#[derive(Debug, Args)]
+pub struct OfEnergy {
+    /// An AMBER topology, a serialised OpenMM System (with --structure), a PDB file (with --force-field), or the
+    /// name of a shipped system
+    pub topology: PathBuf,
+
+    /// Conformations: DCD, XTC, NetCDF, PDB, inpcrd, rst7, npy (frames, atoms, 3) in nm, …
+    pub trajectory: PathBuf,
+
+    /// Names and elements of the atoms of a serialised System
+    #[arg(long, value_name = "FILE")]
+    pub structure: Option<PathBuf>,
+
+    /// Generalised Born: none, obc1, obc2 or gbn2 [default: none]
+    #[arg(long, value_name = "MODEL")]
+    pub implicit_solvent: Option<String>,
+
+    /// Leave out the surface term of the implicit solvent
+    #[arg(long)]
+    pub no_surface_area: bool,
+
+    /// Force field of a PDB file
+    #[arg(long, value_name = "NAME")]
+    pub force_field: Option<String>,
+
+    /// Show a column per term (JSON has them always)
+    #[arg(long)]
+    pub terms: bool,
+
+    /// Forces as well, in kJ/mol/nm (in JSON)
+    #[arg(long)]
+    pub forces: bool,
+
+    /// Of the arithmetic: double agrees with other programs to rounding, single to 0.001 kJ/mol
+    #[arg(long, value_enum, default_value = "double")]
+    pub precision: OfArithmetic,
+
+    /// Threads of the processor; results do not depend on it [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=4096))]
+    pub threads: Option<usize>,
+}
+
+/// How numbers are held.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum OfArithmetic {
+    /// f64
+    Double,
+    /// f32
+    Single,
+}
+
+impl OfEnergy {
+    fn request(&self) -> EnergyRequest {
+        EnergyRequest {
+            system: SystemRequest {
+                topology: self.topology.clone(),
+                structure: self.structure.clone(),
+                implicit_solvent: self.implicit_solvent.clone(),
+                surface_area: self.no_surface_area.then_some(false),
+                force_field: self.force_field.clone(),
+            },
+            trajectory: self.trajectory.clone(),
+            forces: self.forces,
+            precision: match self.precision {
+                OfArithmetic::Double => Precision::Double,
+                OfArithmetic::Single => Precision::Single,
+            },
+        }
+    }
+}
+
+/// Computes and prints.
+pub fn perform(of_energy: &OfEnergy, json: bool) -> Result<ExitCode> {
+    if let Some(threads) = of_energy.threads {
+        // Fails only when a pool exists already, which is never the case here.
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    }
+    let energies = evaluate(&of_energy.request())?;
+    for warning in &energies.warnings {
+        eprintln!("warning: {warning}");
+    }
+    if json {
+        println!("{}", energies.json_text());
+    } else {
+        print!("{}", energies.table(of_energy.terms));
+    }
+    Ok(if energies.is_finite() { ExitCode::SUCCESS } else { ExitCode::from(super::NOT_TRUSTWORTHY) })
+}

@@ -1,0 +1,196 @@
+//! Energies of the frames of a trajectory, term by term.
+
+use std::fmt::Write;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use serde_json::{Map, Value, json};
+
+use crate::error::Result;
+use crate::force_field::molecular_system::{SystemRequest, load};
+use crate::potential::{MolecularMechanics, Precision, TermEnergies};
+use crate::system::Topology;
+use crate::trajectory::{LengthUnit, read_in_blocks};
+
+/// What the command line asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EnergyRequest {
+    /// The system.
+    pub system: SystemRequest,
+    /// Whose frames are evaluated; arrays are in nm.
+    pub trajectory: PathBuf,
+    /// Whether forces are wanted as well.
+    pub forces: bool,
+    /// Of the arithmetic.
+    pub precision: Precision,
+}
+
+/// The energies of all frames.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Energies {
+    /// Name of the system.
+    pub system: String,
+    /// Whether the system has CMAP terms.
+    pub has_cmap: bool,
+    /// One entry per frame.
+    pub frames: Vec<FrameEnergies>,
+    /// What the readers found odd.
+    pub warnings: Vec<String>,
+}
+
+/// The energies of one frame.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FrameEnergies {
+    /// kJ/mol
+    pub terms: TermEnergies,
+    /// `[atom][xyz]` in kJ/(mol nm), where they were asked for.
+    pub forces: Option<Vec<f64>>,
+    /// Why the energy is not a finite number, where it is not.
+    pub verdict: Option<String>,
+}
+
+/// Evaluates every frame; a block of frames at a time is in memory, evaluated by all threads.
+pub fn evaluate(request: &EnergyRequest) -> Result<Energies> {
+    // Coordinates that are in memory at a time: 24 MB.
+    const COORDINATES: usize = 3 << 20;
+    let system = load(&request.system)?;
+    let topology = &system.parameters.topology;
+    let engine = MolecularMechanics::new(&system.parameters)?;
+    let n_coordinates = 3 * topology.n_atoms();
+    let block = NonZeroUsize::new(COORDINATES / n_coordinates).unwrap_or(NonZeroUsize::MIN);
+    let mut frames = Vec::new();
+    let mut take = |positions_nm: &[f64]| {
+        let mut forces = request.forces.then(|| vec![0.0; positions_nm.len()]);
+        let terms = engine.evaluate(request.precision, &[], positions_nm, forces.as_deref_mut());
+        for (idx, (terms, x)) in terms.into_iter().zip(positions_nm.chunks_exact(n_coordinates)).enumerate() {
+            let forces =
+                forces.as_ref().map(|forces| forces[idx * n_coordinates..][..n_coordinates].to_vec());
+            let is_finite =
+                terms.total().is_finite() && forces.iter().flatten().all(|force| force.is_finite());
+            let verdict = (!is_finite).then(|| describe_overlap(topology, x));
+            frames.push(FrameEnergies { terms, forces, verdict });
+        }
+        Ok(())
+    };
+    let (_, warnings) =
+        read_in_blocks(&request.trajectory, topology.n_atoms(), LengthUnit::Nm, block, &mut take)?;
+    Ok(Energies { system: system.name, has_cmap: !system.parameters.cmaps.is_empty(), frames, warnings })
+}
+
+/// The closest two atoms, which are why an energy is infinite.
+fn describe_overlap(topology: &Topology, positions_nm: &[f64]) -> String {
+    let position = |atom: usize| &positions_nm[3 * atom..3 * atom + 3];
+    let square = |i: usize, j: usize| -> f64 {
+        position(i).iter().zip(position(j)).map(|(a, b)| (a - b).powi(2)).sum()
+    };
+    let n_atoms = topology.n_atoms();
+    let closest = (0..n_atoms)
+        .flat_map(|i| (i + 1..n_atoms).map(move |j| (i, j)))
+        .map(|(i, j)| (square(i, j), i, j))
+        .min_by(|a, b| a.0.total_cmp(&b.0));
+    match closest {
+        Some((square, i, j)) => format!(
+            "the energy is not finite: {} (atom {i}) and {} (atom {j}) are {:.3e} nm apart",
+            topology.atoms[i].describe(),
+            topology.atoms[j].describe(),
+            square.sqrt()
+        ),
+        None => "the energy is not finite".into(),
+    }
+}
+
+impl FrameEnergies {
+    fn entries(&self, has_cmap: bool) -> Vec<(&'static str, f64)> {
+        let terms = &self.terms;
+        let mut entries = vec![
+            ("total", terms.total()),
+            ("bond", terms.bond),
+            ("angle", terms.angle),
+            ("torsion", terms.torsion),
+        ];
+        if has_cmap {
+            entries.push(("cmap", terms.cmap));
+        }
+        entries.extend([("nonbonded", terms.nonbonded), ("implicit_solvent", terms.implicit_solvent)]);
+        entries
+    }
+
+    /// Terms in kJ/mol, forces in kJ/(mol nm); what is not finite is null, and a verdict says why.
+    pub fn to_json(&self, has_cmap: bool) -> Value {
+        let mut object = Map::new();
+        for (name, energy) in self.entries(has_cmap) {
+            object.insert(name.into(), json!(energy));
+        }
+        if let Some(forces) = &self.forces {
+            object.insert("forces".into(), forces.chunks_exact(3).map(|force| json!(force)).collect());
+        }
+        if let Some(verdict) = &self.verdict {
+            object.insert("verdict".into(), json!(verdict));
+        }
+        Value::Object(object)
+    }
+}
+
+impl Energies {
+    /// Whether every energy is a finite number.
+    pub fn is_finite(&self) -> bool {
+        self.frames.iter().all(|frame| frame.verdict.is_none())
+    }
+
+    /// One JSON object, a line per frame.
+    pub fn json_text(&self) -> String {
+        let mut text = String::from("{\"unit\": \"kJ/mol\", \"frames\": [");
+        for (idx, frame) in self.frames.iter().enumerate() {
+            text += if idx == 0 { "\n" } else { ",\n" };
+            text += &frame.to_json(self.has_cmap).to_string();
+        }
+        text + "\n]}"
+    }
+
+    /// A table with a line per frame, and the mean and standard deviation at its foot.
+    pub fn table(&self, with_terms: bool) -> String {
+        let shown = |frame: &FrameEnergies| -> Vec<(&'static str, f64)> {
+            let mut entries = frame.entries(self.has_cmap);
+            entries.truncate(if with_terms { entries.len() } else { 1 });
+            entries
+        };
+        let Some(first) = self.frames.first() else { return "no frames\n".into() };
+        let mut text = format!("energies of {} in kJ/mol\n{:>9}", self.system, "frame");
+        for (name, _) in shown(first) {
+            let _ = write!(text, " {:>17}", name.replace('_', " "));
+        }
+        text.push('\n');
+        for (idx, frame) in self.frames.iter().enumerate() {
+            let _ = write!(text, "{idx:>9}");
+            for (_, energy) in shown(frame) {
+                let _ = write!(text, " {energy:>17.6}");
+            }
+            let _ = writeln!(
+                text,
+                "{}",
+                frame.verdict.as_ref().map_or(String::new(), |verdict| format!("  {verdict}"))
+            );
+        }
+        let finite: Vec<_> = self.frames.iter().filter(|frame| frame.verdict.is_none()).map(shown).collect();
+        for (name, of) in [("mean", mean as fn(&[f64]) -> f64), ("sd", standard_deviation)] {
+            let _ = write!(text, "{name:>9}");
+            for column in 0..finite.first().map_or(0, Vec::len) {
+                let values: Vec<f64> = finite.iter().map(|row| row[column].1).collect();
+                let _ = write!(text, " {:>17.6}", of(&values));
+            }
+            text.push('\n');
+        }
+        text
+    }
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len() as f64
+}
+
+/// With n − 1; zero for one value.
+fn standard_deviation(values: &[f64]) -> f64 {
+    let mean = mean(values);
+    let sum: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    (sum / (values.len().max(2) - 1) as f64).sqrt()
+}
