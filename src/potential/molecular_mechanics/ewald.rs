@@ -43,7 +43,7 @@ pub struct Periodic {
 enum Coulomb {
     Ewald {
         gaussian: Gaussian,
-        mesh: Mesh,
+        mesh: Box<Mesh>,
         /// What charges have with themselves, and with the background at unit volume.
         own: f64,
         background: f64,
@@ -120,7 +120,7 @@ impl Periodic {
                 let net: f64 = charges.iter().sum();
                 Coulomb::Ewald {
                     gaussian: Gaussian::new(alpha),
-                    mesh: Mesh::new(points, alpha),
+                    mesh: Box::new(Mesh::new(points, alpha)),
                     own: -alpha / std::f64::consts::PI.sqrt() * squares,
                     background: -std::f64::consts::PI * net * net / (2.0 * alpha * alpha),
                 }
@@ -190,7 +190,7 @@ impl Periodic {
         positions.extend_from_slice(x.as_chunks::<3>().0);
         let positions = &positions[..];
         let wants_forces = forces.is_some();
-        let [mut near, mut far] = halves.each_mut().map(|half| {
+        let [mut near, far] = halves.each_mut().map(|half| {
             half.clear();
             half.resize(if wants_forces { positions.len() } else { 0 }, [0.0; 3]);
             wants_forces.then_some(&mut half[..])
@@ -201,7 +201,7 @@ impl Periodic {
             Coulomb::Ewald { gaussian, mesh, own, background } => {
                 let (first, second) = rayon::join(
                     || self.atoms.energy(gaussian, cell, positions, near.as_deref_mut(), direct),
-                    || mesh.energy(charges, cell, positions, far.as_deref_mut(), of_mesh),
+                    || mesh.energy(charges, cell, positions, far, of_mesh),
                 );
                 let excluded = pairs(exceptions, positions, near, |exception, square| {
                     let [value, slope] = gaussian.reciprocal_pair(square);

@@ -53,12 +53,6 @@ impl Mesh {
         }
     }
 
-    /// Points along each axis.
-    #[cfg(test)]
-    pub fn points(&self) -> [usize; 3] {
-        self.n
-    }
-
     /// The energy in kJ/mol of charges √C q; forces are added to `forces`, if there are any.
     pub fn energy(
         &self,
@@ -97,18 +91,19 @@ impl Mesh {
             let planes = self.points_of(spread, 0);
             let rows = self.points_of(spread, 1);
             let columns = self.points_of(spread, 2);
-            for a in 0..ORDER {
-                for b in 0..ORDER {
-                    let row = (planes[a] * ny + rows[b]) * nz;
+            let weights = &spread.weights;
+            for ((plane, weight), change) in planes.iter().zip(weights[0]).zip(spread.slopes[0]) {
+                for ((row, other), other_change) in rows.iter().zip(weights[1]).zip(spread.slopes[1]) {
+                    let values = &grid[(plane * ny + row) * nz..][..nz];
                     let (mut value, mut along) = (0.0, 0.0);
-                    for c in 0..ORDER {
-                        let potential = grid[row + columns[c]].re;
-                        value += spread.weights[2][c] * potential;
-                        along += spread.slopes[2][c] * potential;
+                    for ((column, last), last_change) in columns.iter().zip(weights[2]).zip(spread.slopes[2])
+                    {
+                        value += last * values[*column].re;
+                        along += last_change * values[*column].re;
                     }
-                    slope[0] += spread.slopes[0][a] * spread.weights[1][b] * value;
-                    slope[1] += spread.weights[0][a] * spread.slopes[1][b] * value;
-                    slope[2] += spread.weights[0][a] * spread.weights[1][b] * along;
+                    slope[0] += change * other * value;
+                    slope[1] += weight * other_change * value;
+                    slope[2] += weight * other * along;
                 }
             }
             for (axis, force) in force.iter_mut().enumerate() {
@@ -131,9 +126,9 @@ impl Mesh {
     fn spread(&self, cell: &Cell, x: [f64; 3]) -> Spread {
         let s = cell.fractional(x);
         let mut spread = Spread::default();
-        for axis in 0..3 {
-            let at = s[axis] * self.n[axis] as f64;
-            let first = (at as usize).min(self.n[axis] - 1);
+        for (axis, (s, n)) in s.into_iter().zip(self.n).enumerate() {
+            let at = s * n as f64;
+            let first = (at as usize).min(n - 1);
             spread.first[axis] = first;
             (spread.weights[axis], spread.slopes[axis]) = splines(at - first as f64);
         }
