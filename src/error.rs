@@ -113,6 +113,23 @@ pub enum Error {
         checkpoint: PathBuf,
     },
 
+    /// A step of dynamics left what the energy and the time step can describe.
+    #[error(
+        "dynamics blew up at step {step} of walker {walker}: {reason}; worst atoms: {atoms}. The last good structure is `{structure}`. Try a shorter time step, or minimise first"
+    )]
+    BlownUp {
+        /// The step.
+        step: u64,
+        /// The walker.
+        walker: usize,
+        /// What was noticed.
+        reason: String,
+        /// The atoms with the largest forces, worst first.
+        atoms: String,
+        /// The file of the last good structure.
+        structure: String,
+    },
+
     /// The user asked to stop; everything up to here is kept.
     #[error("interrupted; continue with `--resume` (state kept in `{}`)", path.display())]
     Interrupted {
@@ -207,6 +224,7 @@ impl Error {
             Self::Device { .. } => "device",
             Self::NotConverged { .. } => "not_converged",
             Self::Diverged { .. } => "diverged",
+            Self::BlownUp { .. } => "blown_up",
             Self::Interrupted { .. } => "interrupted",
             Self::Tensor(_) => "tensor",
         }

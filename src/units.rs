@@ -148,6 +148,12 @@ quantity!(
 );
 
 quantity!(
+    /// A mass above zero.
+    Mass, from_da, as_da, "mass", "Da", "above zero",
+    |value| value > 0.0, &[("Da", 1.0), ("u", 1.0), ("amu", 1.0), ("g/mol", 1.0)]
+);
+
+quantity!(
     /// An angle.
     Angle, from_radians, as_radians, "angle", "radians", "finite",
     |_| true, &[("rad", 1.0), ("deg", DEGREE), ("°", DEGREE)]

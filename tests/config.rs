@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kirkwood::run::{self, Request, Variants};
+use kirkwood::run::{self, Request, Variants, simulate};
 
 use crate::common::root;
 
@@ -22,6 +22,14 @@ fn request(config: &Path) -> Request {
     }
 }
 
+/// The text of the plan, of a simulation or of a run.
+fn check(config: &Path) -> kirkwood::Result<String> {
+    if simulate::plan::is_simulation(config) {
+        return Ok(simulate::check(&request(config))?.text().to_string());
+    }
+    Ok(run::check(&request(config))?.text().to_string())
+}
+
 fn files(directory: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(root().join("tests/config").join(directory)).unwrap();
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -36,12 +44,13 @@ fn good_configurations_resolve_and_a_plan_is_its_own_plan() {
     let home = tempfile::tempdir().unwrap();
     let examples = ["run.toml", "small.toml", "vacuum.toml", "all_heavy.toml"];
     let examples = examples.map(|name| root().join("examples/alanine_dipeptide").join(name));
-    for path in files("good").into_iter().chain(examples) {
-        let plan = run::check(&request(&path)).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let simulations = files("../../examples/simulate");
+    for path in files("good").into_iter().chain(examples).chain(simulations) {
+        let plan = check(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let stored = home.path().join("plan.toml");
-        std::fs::write(&stored, plan.text()).unwrap();
-        let again = run::check(&request(&stored)).unwrap_or_else(|error| panic!("{error}\n{}", plan.text()));
-        assert_eq!(again.text(), plan.text(), "{}", path.display());
+        std::fs::write(&stored, &plan).unwrap();
+        let again = check(&stored).unwrap_or_else(|error| panic!("{error}\n{plan}"));
+        assert_eq!(again, plan, "{}", path.display());
     }
 }
 
@@ -56,7 +65,7 @@ fn bad_configurations_are_refused_in_the_right_line_with_the_right_words() {
             pointing.or_else(|| line.strip_prefix("#! ").map(|message| (None, message)))
         });
         let (line, expected) = expectation.unwrap_or_else(|| panic!("{} expects nothing", path.display()));
-        let found = match run::check(&request(&path)) {
+        let found = match check(&path) {
             Ok(_) => "no error at all".to_string(),
             Err(error) => error.to_string(),
         };

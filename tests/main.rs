@@ -1,5 +1,6 @@
 //! The tests of the whole program, as one binary: linking it once is what takes the time.
 
+mod analytic_systems;
 mod architecture;
 mod bad_input;
 mod common;
@@ -7,3 +8,4 @@ mod config;
 mod energy;
 mod exact;
 mod reproducibility;
+mod simulate;

@@ -43,6 +43,8 @@ pub enum Command {
     Check(OfRun),
     /// Energies and forces of conformations from a molecular-mechanics force field
     Energy(OfEnergy),
+    /// Molecular dynamics or Monte Carlo, with replica exchange and λ windows
+    Simulate(OfSimulation),
     /// What a configuration can name, with examples
     List {
         /// One kind of thing, for example `network`
@@ -83,6 +85,50 @@ pub struct OfRun {
     /// Which [variants.NAME] to run as well: all, none or a name
     #[arg(long, value_name = "NAME", default_value = "all")]
     pub variant: String,
+}
+
+/// A simulation and what overlays its configuration.
+#[derive(Debug, Args)]
+pub struct OfSimulation {
+    /// The configuration (TOML), a run directory, which holds its own plan, or the name of a shipped system
+    pub config: PathBuf,
+
+    /// Where the results go [default: runs/NAME]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+
+    /// Threads of the processor; results do not depend on it [default: all]
+    #[arg(long, value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=4096))]
+    pub threads: Option<usize>,
+
+    /// Seed of all random numbers
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+
+    /// Change one key of the configuration, for example "dynamics.duration=10 ns"
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub assignments: Vec<String>,
+
+    /// Go on where an earlier run of the same plan stopped
+    #[arg(long)]
+    pub resume: bool,
+}
+
+impl OfSimulation {
+    /// The same for the library.
+    pub fn request(&self) -> Request {
+        let command: Vec<String> = std::env::args().collect();
+        Request {
+            config: self.config.clone(),
+            out: self.out.clone(),
+            device: None,
+            seed: self.seed,
+            assignments: self.assignments.clone(),
+            resume: self.resume,
+            variants: Variants::None,
+            command: command.join(" "),
+        }
+    }
 }
 
 impl OfRun {

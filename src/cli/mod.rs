@@ -62,6 +62,22 @@ pub fn main() -> ExitCode {
 
 fn dispatch(arguments: &Arguments) -> Result<ExitCode> {
     match &arguments.command {
+        Command::Check(of_run) if run::simulate::plan::is_simulation(&of_run.config) => {
+            let plan = run::simulate::check(&of_run.request()?)?;
+            if arguments.json {
+                println!("{}", output::pretty(&plan.to_json()));
+            } else {
+                print!("{}", plan.text());
+                eprintln!("{}", plan.sentence());
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Simulate(of_simulation) => {
+            use_threads(of_simulation.threads);
+            let control = Control::new(bars(arguments));
+            stop_on_interrupt(&control)?;
+            Ok(finish(arguments, &run::simulate::simulate(&of_simulation.request(), &control)?))
+        }
         Command::Check(of_run) => {
             let plan = run::check(&of_run.request()?)?;
             if arguments.json {
@@ -103,10 +119,7 @@ fn perform(
     threads: Option<usize>,
     stage: Option<&str>,
 ) -> Result<ExitCode> {
-    if let Some(threads) = threads {
-        // Fails only when a pool exists already, which is never the case here.
-        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-    }
+    use_threads(threads);
     let control = Control::new(bars(arguments));
     stop_on_interrupt(&control)?;
     let outcome = match stage {
@@ -114,6 +127,13 @@ fn perform(
         Some(stage) => run::stage(stage, request, &control)?,
     };
     Ok(finish(arguments, &outcome))
+}
+
+fn use_threads(threads: Option<usize>) {
+    if let Some(threads) = threads {
+        // Fails only when a pool exists already, which is never the case here.
+        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    }
 }
 
 fn bars(arguments: &Arguments) -> Arc<dyn Progress> {

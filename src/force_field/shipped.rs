@@ -34,6 +34,29 @@ pub struct ShippedSystem {
     pub time_step: Time,
 }
 
+impl ShippedSystem {
+    /// The start structure, `[atom][xyz]`, nm.
+    pub fn positions_nm(&self) -> Vec<f64> {
+        positions_nm(self.structure_pdb)
+    }
+
+    /// The further start called `name` in [`Self::other_starts`].
+    pub fn other_positions_nm(&self, name: &str) -> Option<Vec<f64>> {
+        self.other_starts.iter().find(|(start, _)| *start == name).map(|(_, pdb)| positions_nm(pdb))
+    }
+}
+
+/// Columns 31 to 54 of the atoms of a PDB file of this catalogue, whose atoms a test counts.
+fn positions_nm(pdb: &str) -> Vec<f64> {
+    let is_atom = |line: &&str| line.starts_with("ATOM") || line.starts_with("HETATM");
+    let coordinate = |line: &str, k: usize| line.get(30 + 8 * k..38 + 8 * k)?.trim().parse::<f64>().ok();
+    pdb.lines()
+        .filter(is_atom)
+        .flat_map(|line| (0..3).filter_map(move |k| coordinate(line, k)))
+        .map(|angstrom| angstrom / 10.0)
+        .collect()
+}
+
 /// Beads without a force field: what a learned energy is made for.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CoarseGraining {
@@ -270,14 +293,15 @@ mod tests {
         for folder in FOLDERS {
             let after_flag = folder.topology.split("%FLAG POINTERS").nth(1).unwrap();
             let n_atoms: usize = after_flag.split_whitespace().nth(1).unwrap().parse().unwrap();
-            let count = |pdb: &str| {
-                pdb.lines().filter(|line| line.starts_with("ATOM") || line.starts_with("HETATM")).count()
-            };
-            assert_eq!(count(folder.structure_pdb), n_atoms, "{}", folder.name);
-            for (start, pdb) in folder.other_starts {
-                assert_eq!(count(pdb), n_atoms, "{start}");
+            let system = find(folder.name).unwrap();
+            assert_eq!(system.positions_nm().len(), 3 * n_atoms, "{}", folder.name);
+            for (start, _) in folder.other_starts {
+                assert_eq!(system.other_positions_nm(start).unwrap().len(), 3 * n_atoms, "{start}");
             }
         }
+        // CH3 of ACE in alanine dipeptide stands at 2.000, 2.090, 0.000 Å.
+        let positions = find("alanine_dipeptide").unwrap().positions_nm();
+        assert_eq!(positions[3..6], [0.2, 0.209, 0.0]);
     }
 
     #[test]

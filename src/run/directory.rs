@@ -21,6 +21,9 @@ use crate::error::{Error, Result};
 /// The stages of a run, in order.
 pub const STAGES: [&str; 5] = ["train", "sample", "estimate", "compare", "report"];
 
+/// The only stage of `kirkwood simulate`.
+pub const SIMULATION: &str = "simulation";
+
 /// What a run directory held when it was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
@@ -82,7 +85,8 @@ impl RunDirectory {
             let message = format!("holds a run of another plan: {}", difference(&stored, plan));
             return Err(trouble(message, "choose another --out, or remove the directory"));
         }
-        let finished = path.join("summary.json").is_file() && path.join("report").is_dir();
+        let last_stage = ["report", SIMULATION].iter().any(|stage| path.join(stage).is_dir());
+        let finished = path.join("summary.json").is_file() && last_stage;
         Ok(if finished { Found::Finished } else { Found::Unfinished })
     }
 

@@ -11,6 +11,7 @@ pub mod directory;
 pub mod energy;
 pub mod plan;
 pub mod provenance;
+pub mod simulate;
 pub mod source;
 pub mod stages;
 mod summary;

@@ -11,6 +11,7 @@ mod annealed_importance;
 mod bridge;
 pub mod dynamics;
 mod equilibrium;
+mod exchange;
 pub mod kernel;
 mod langevin;
 mod particles;
@@ -24,6 +25,7 @@ mod walkers;
 pub use annealed_importance::{AnnealedImportanceSettings, AnnealedWalkers, annealed_importance};
 pub use bridge::{Bridge, Route};
 pub use equilibrium::{Equilibrium, EquilibriumBlock, EquilibriumSettings, EquilibriumState};
+pub use exchange::{Exchange, Journey, Ladder, PairTally, Swap, ThermodynamicState, geometric_temperatures};
 pub use kernel::{Kernel, LocalMove, Outcome, Step, StepSizeAdapter};
 pub use langevin::{Langevin, LangevinBlock, LangevinSettings, LangevinState, LangevinUnits};
 pub use particles::{

@@ -357,7 +357,7 @@ impl ReplicaExchange<'_> {
 }
 
 /// Puts levels at equal shares of the cumulative rejection.
-fn place_levels(distances: &[f64], swap_acceptance: &[f64]) -> Vec<f64> {
+pub(super) fn place_levels(distances: &[f64], swap_acceptance: &[f64]) -> Vec<f64> {
     let mut cumulative = vec![0.0];
     for acceptance in swap_acceptance {
         // At least 1 %: pairs that always swap keep some length, so that no interval vanishes.
@@ -372,7 +372,7 @@ fn place_levels(distances: &[f64], swap_acceptance: &[f64]) -> Vec<f64> {
 }
 
 /// Piecewise linear through ascending `x`.
-fn interpolate(x: &[f64], y: &[f64], at: f64) -> f64 {
+pub(super) fn interpolate(x: &[f64], y: &[f64], at: f64) -> f64 {
     let right = x.partition_point(|x| *x < at).clamp(1, x.len() - 1);
     let (x0, x1) = (x[right - 1], x[right]);
     let share = if x1 > x0 { ((at - x0) / (x1 - x0)).clamp(0.0, 1.0) } else { 0.0 };

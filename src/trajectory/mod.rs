@@ -7,6 +7,7 @@
 mod amber_coordinates;
 mod chemfiles;
 mod collector;
+mod dcd;
 mod decomposition;
 mod ensemble;
 #[cfg(feature = "hdf5")]
@@ -22,6 +23,7 @@ mod timeseries;
 pub use amber_coordinates::AmberCoordinates;
 pub use chemfiles::{known_extensions, write_trajectory};
 pub use collector::FrameRange;
+pub use dcd::DcdWriter;
 pub use decomposition::{Pca, Projection, Tica, pair_distances};
 pub use ensemble::Ensemble;
 pub use load::{

@@ -11,8 +11,8 @@ use crate::system::Topology;
 /// Masses in Da in which every hydrogen bonded to a heavier atom has `hydrogen_mass_da`, taken from that
 /// atom, so that each molecule keeps its mass.
 ///
-/// Hydrogens that have this mass already stay as they are. Fails where the heavy atom would become
-/// lighter than its hydrogens.
+/// Hydrogens that have this mass already stay as they are. Fails where the heavy atom would be left with
+/// less than 1 Da; a carbon of a methyl group with hydrogens of 4 Da keeps 3 Da, which is common practice.
 pub fn repartition_hydrogen_mass(
     topology: &Topology,
     masses_da: &[f64],
@@ -37,10 +37,10 @@ pub fn repartition_hydrogen_mass(
         masses[hydrogen] = hydrogen_mass_da;
     }
     for (atom, mass) in masses.iter().enumerate() {
-        if *mass < masses_da[atom] && !is_hydrogen(topology, atom) && *mass < hydrogen_mass_da {
+        if *mass < masses_da[atom] && !is_hydrogen(topology, atom) && *mass < 1.0 {
             return Err(Error::invalid(
                 "hydrogen mass",
-                format!("less than leaves {} heavier than its hydrogens", topology.atoms[atom].describe()),
+                format!("a mass that leaves {} at least 1 Da", topology.atoms[atom].describe()),
                 format!("{hydrogen_mass_da} Da, which leaves it {mass:.3} Da"),
             ));
         }

@@ -5,7 +5,7 @@
 //! guess is left within a few steps, and noise is averaged afterwards.
 
 /// One step size under adaptation. Freeze it (stop updating) before samples count.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct StepSizeAdapter {
     log_step: f64,
     target: f64,

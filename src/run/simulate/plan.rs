@@ -1,0 +1,258 @@
+//! A configuration with every default resolved, and the molecule that it names.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result, did_you_mean};
+use crate::force_field::molecular_system::{self, MolecularSystem, SystemRequest};
+use crate::potential::{
+    AlchemicalPath, BlockPotential, BlockWorkspace, LANES, MolecularMechanics, Precision,
+};
+use crate::run::Request;
+use crate::run::simulate::config::{ExchangeSettings, LambdaPath, SimulationConfig};
+use crate::run::simulate::molecule::{AlchemicalPotential, Molecule};
+use crate::run::simulate::schedule::Schedule;
+use crate::run::source::Source;
+use crate::system::select;
+
+/// What will be done.
+pub struct Plan {
+    /// The configuration with every default written out and absolute paths.
+    pub config: SimulationConfig,
+    /// When things happen.
+    pub schedule: Schedule,
+    /// The molecule.
+    pub molecule: Molecule,
+    /// Where the results go.
+    pub out: PathBuf,
+    source: Source,
+    text: String,
+}
+
+impl Plan {
+    /// Reads the configuration of a request, or makes one for a shipped system, and looks everything up.
+    pub fn resolve(request: &Request) -> Result<Self> {
+        let stored = request.config.join("plan.toml");
+        let is_run = request.config.is_dir() && stored.is_file();
+        let mut source = if is_run {
+            Source::read(&stored)?
+        } else if is_name(&request.config) {
+            let name = request.config.display();
+            let text = format!("name = \"{name}\"\n\n[system]\ntopology = \"{name}\"\n");
+            Source::from_text(&request.config, text)?
+        } else {
+            Source::read(&request.config)?
+        };
+        for assignment in &request.assignments {
+            source.assign(assignment)?;
+        }
+        if let Some(seed) = request.seed {
+            source.assign(&format!("seed={seed}"))?;
+        }
+        let mut config: SimulationConfig = source.parse()?;
+        let locate = |error| source.locate(error);
+        config.validate().map_err(locate)?;
+        let schedule = Schedule::new(&config).map_err(locate)?;
+        resolve_paths(&source, &mut config)?;
+        resolve_defaults(&mut config);
+        let molecule = load(&config).map_err(locate)?;
+        let text = toml::to_string(&config)
+            .map_err(|error| Error::config("", format!("the plan cannot be written: {error}"), ""))?;
+        let out = match &request.out {
+            Some(out) => out.clone(),
+            None if is_run => request.config.clone(),
+            None => Path::new("runs").join(&config.name),
+        };
+        Ok(Self { config, schedule, molecule, out, source, text })
+    }
+
+    /// The plan as TOML, a valid configuration.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The configuration as it was written.
+    pub fn written(&self) -> &str {
+        self.source.text()
+    }
+
+    /// What the plan is about, in one sentence.
+    pub fn sentence(&self) -> String {
+        let config = &self.config;
+        let n_states = config.start_states().len();
+        let n_walkers = n_states * config.n_walkers_per_state();
+        let states = match (&config.replica_exchange, &config.lambda_windows) {
+            (Some(_), _) => format!("exchanging among {n_states} states"),
+            (None, Some(_)) => format!("in {n_states} windows"),
+            (None, None) => format!("at {}", config.dynamics.temperature),
+        };
+        format!(
+            "{}: {} with {} atoms, {n_walkers} walkers {states}, {} each after {}; results in {}",
+            config.name,
+            self.molecule.name,
+            self.molecule.topology.n_atoms(),
+            config.dynamics.duration,
+            config.dynamics.equilibration,
+            self.out.display()
+        )
+    }
+
+    /// The plan as one JSON object.
+    pub fn to_json(&self) -> Value {
+        let plan = self.text.parse::<toml::Table>().ok().and_then(|table| serde_json::to_value(table).ok());
+        json!({ "plan": plan, "run_directory": self.out.display().to_string(), "sentence": self.sentence() })
+    }
+}
+
+/// Whether a configuration, or that of a run directory, is one of a simulation: it has a `[system]`.
+pub fn is_simulation(config: &Path) -> bool {
+    let path = if config.is_dir() { config.join("plan.toml") } else { config.to_path_buf() };
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    // What is no TOML at all is left to be refused by who reads it.
+    text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("system") && !table.contains_key("data"))
+}
+
+/// Whether an argument is the name of a shipped system rather than a configuration file.
+fn is_name(path: &Path) -> bool {
+    !path.exists() && path.extension().is_none() && path.components().count() == 1
+}
+
+/// Makes paths absolute; a topology that is no file is left to be a name.
+fn resolve_paths(source: &Source, config: &mut SimulationConfig) -> Result<()> {
+    let topology = PathBuf::from(&config.system.topology);
+    if source.directory().join(&topology).is_file() || topology.extension().is_some() {
+        config.system.topology = existing(source, "system.topology", &topology)?.display().to_string();
+    }
+    if let Some(structure) = &mut config.system.structure {
+        *structure = existing(source, "system.structure", structure)?;
+    }
+    for (idx, file) in config.start.structures.iter_mut().enumerate() {
+        *file = existing(source, &format!("start.structures[{idx}]"), file)?;
+    }
+    Ok(())
+}
+
+fn existing(source: &Source, place: &str, path: &Path) -> Result<PathBuf> {
+    let path = source.directory().join(path);
+    match path.canonicalize() {
+        Ok(path) if path.is_file() => Ok(path),
+        Ok(path) => Err(Error::file(path, "", format!("a file (`{place}`)"), "a directory")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let config = source.path().display();
+            Err(Error::file(path, "", format!("the file that `{place}` of `{config}` names"), "no such file"))
+        }
+        Err(error) => Err(Error::io("read", path)(error)),
+    }
+}
+
+/// Writes out the defaults that depend on other settings.
+fn resolve_defaults(config: &mut SimulationConfig) {
+    config.dynamics.constraints = Some(config.constraints());
+    config.dynamics.n_walkers = Some(config.n_walkers_per_state());
+    let temperature = config.dynamics.temperature;
+    if let Some(exchange) = &mut config.replica_exchange {
+        exchange.adapt = Some(exchange.adapts());
+        let ExchangeSettings { lowest, highest, n_replicas, .. } = exchange;
+        if highest.is_some() {
+            *lowest = lowest.or(Some(temperature));
+            *n_replicas = n_replicas.or(Some(super::config::DEFAULT_REPLICAS));
+        }
+    }
+}
+
+fn load(config: &SimulationConfig) -> Result<Molecule> {
+    let settings = &config.system;
+    if let Some(solvent) = &settings.implicit_solvent {
+        let known = ["none", "obc1", "obc2", "gbn2"];
+        if !known.contains(&solvent.as_str()) {
+            let place = format!("system.implicit_solvent = \"{solvent}\"");
+            return Err(Error::config(place, "there is no such model", did_you_mean(solvent, known)));
+        }
+    }
+    let MolecularSystem { name, parameters, positions_nm, .. } = molecular_system::load(&SystemRequest {
+        topology: settings.topology.clone().into(),
+        structure: settings.structure.clone(),
+        implicit_solvent: settings.implicit_solvent.clone(),
+        surface_area: Some(settings.surface_area),
+        force_field: settings.force_field.clone(),
+    })
+    .map_err(in_system)?;
+    let section = if config.replica_exchange.is_some() { "replica_exchange" } else { "lambda_windows" };
+    let path = match config.lambda_path() {
+        None => AlchemicalPath::None,
+        Some((path, atoms)) => {
+            let place = format!("{section}.atoms");
+            let selected = select(&place, atoms, &parameters.topology)?;
+            if selected.is_empty() {
+                return Err(Error::config(format!("{place} = \"{atoms}\""), "matches no atom", ""));
+            }
+            match path {
+                LambdaPath::GbCharges => AlchemicalPath::GbCharges,
+                LambdaPath::Charges => AlchemicalPath::Charges { atoms: selected },
+                LambdaPath::SoftCore => AlchemicalPath::SoftCore { atoms: selected, within: true },
+            }
+        }
+    };
+    let mechanics =
+        MolecularMechanics::along(&parameters, path).map_err(|error| match config.lambda_path() {
+            Some(_) if matches!(error, Error::Invalid { .. }) => {
+                Error::config(format!("{section}.path"), error.to_string(), "")
+            }
+            _ => error,
+        })?;
+    Molecule::new(config, name, &parameters, Box::new(Mechanics(mechanics)), positions_nm)
+}
+
+/// The same error with the key path that a configuration has.
+fn in_system(mut error: Error) -> Error {
+    if let Error::Config { place, .. } = &mut error {
+        *place = format!("system.{place}");
+    }
+    error
+}
+
+/// Molecular mechanics as simulations see it.
+pub(super) struct Mechanics(pub MolecularMechanics);
+
+impl BlockPotential for Mechanics {
+    fn n_atoms(&self) -> usize {
+        self.0.n_atoms()
+    }
+
+    fn workspace(&self) -> BlockWorkspace {
+        self.0.workspace()
+    }
+
+    fn energies_and_forces(
+        &self,
+        lambda: &[f64; LANES],
+        x: &[f64],
+        energies: &mut [f64; LANES],
+        forces: &mut [f64],
+        workspace: &mut BlockWorkspace,
+    ) {
+        self.0.energies_and_forces(lambda, x, energies, forces, workspace);
+    }
+}
+
+impl AlchemicalPotential for Mechanics {
+    fn energies_in_full(
+        &self,
+        lambda: &[f64],
+        positions_nm: &[f64],
+        energies: &mut [f64],
+        forces: Option<&mut [f64]>,
+    ) {
+        let terms = self.0.evaluate(Precision::Double, lambda, positions_nm, forces);
+        energies.iter_mut().zip(&terms).for_each(|(energy, terms)| *energy = terms.total());
+    }
+
+    fn lambda_derivatives(&self, lambda: &[f64], positions_nm: &[f64]) -> Vec<f64> {
+        self.0.lambda_derivatives(lambda, positions_nm)
+    }
+
+    fn blocks(&self) -> &dyn BlockPotential {
+        &self.0
+    }
+}
