@@ -292,7 +292,7 @@ fn first_pass<L: Lane, const FORCES: bool, const NECK: bool>(
                 slope_i = slope_i * inverse;
                 slope_j = slope_j * inverse;
             }
-            if NECK && let Some((classes, n_classes, constants, cutoff)) = &born.neck {
+            if NECK && let Some(necks) = &born.neck {
                 let reach = L::splat(own.radius) + L::splat(other.radius) + L::splat(necks.cutoff);
                 let within = r.less(reach);
                 if L::any(within) {
