@@ -36,9 +36,9 @@ pub struct Pair<T> {
     pub coulomb: T,
     pub a: T,
     pub b: T,
-    /// Squared distance from which neither sphere of descreening touches the other atom.
+    /// Squared distance from which neither sphere of descreening touches the other atom nor exceeds 0.6 r.
     pub apart: T,
-    /// Squared distance from which the series of the descreening integral holds to single precision.
+    /// Squared distance from which the spheres do not exceed r/4.
     pub far: T,
 }
 
@@ -240,7 +240,7 @@ impl<T: Copy> Tables<T> {
                     let (p, q) = (&atoms[i], &atoms[j]);
                     let touch = (p.offset_radius_nm + q.scaled_radius_nm)
                         .max(q.offset_radius_nm + p.scaled_radius_nm)
-                        .max(1.02 * p.scaled_radius_nm.max(q.scaled_radius_nm));
+                        .max(p.scaled_radius_nm.max(q.scaled_radius_nm) / 0.6);
                     let far = (4.0 * p.scaled_radius_nm.max(q.scaled_radius_nm)).max(touch);
                     (touch * touch, far * far)
                 });
