@@ -1,5 +1,6 @@
 //! `kirkwood energy`: what can be typed after it, and how its result is shown.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -23,7 +24,7 @@ pub struct OfEnergy {
     #[arg(long, value_name = "FILE")]
     pub structure: Option<PathBuf>,
 
-    /// Generalised Born: none, obc1, obc2 or gbn2 [default: none]
+    /// Generalised Born: none, obc1, obc2 or gbn2 [default: none, or what a System or shipped system has]
     #[arg(long, value_name = "MODEL")]
     pub implicit_solvent: Option<String>,
 
@@ -31,7 +32,7 @@ pub struct OfEnergy {
     #[arg(long)]
     pub no_surface_area: bool,
 
-    /// Force field of a PDB file
+    /// Force field of a PDB file, for example amber_ff14sb
     #[arg(long, value_name = "NAME")]
     pub force_field: Option<String>,
 
@@ -91,10 +92,8 @@ pub fn perform(of_energy: &OfEnergy, json: bool) -> Result<ExitCode> {
     for warning in &energies.warnings {
         eprintln!("warning: {warning}");
     }
-    if json {
-        println!("{}", energies.json_text());
-    } else {
-        print!("{}", energies.table(of_energy.terms));
-    }
+    let text = if json { energies.json_text() + "\n" } else { energies.table(of_energy.terms) };
+    // Who reads only the beginning of a long output closes the pipe, which is no error.
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
     Ok(if energies.is_finite() { ExitCode::SUCCESS } else { ExitCode::from(super::NOT_TRUSTWORTHY) })
 }

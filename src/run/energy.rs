@@ -45,7 +45,7 @@ pub struct FrameEnergies {
     pub terms: TermEnergies,
     /// `[atom][xyz]` in kJ/(mol nm), where they were asked for.
     pub forces: Option<Vec<f64>>,
-    /// Why the energy is not a finite number, where it is not.
+    /// Which atoms overlap, where the energy is enormous or not a finite number.
     pub verdict: Option<String>,
 }
 
@@ -53,6 +53,8 @@ pub struct FrameEnergies {
 pub fn evaluate(request: &EnergyRequest) -> Result<Energies> {
     // Coordinates that are in memory at a time: 24 MB.
     const COORDINATES: usize = 3 << 20;
+    // An energy in kJ/mol that only atoms within each other have.
+    const OVERLAPPING: f64 = 1e9;
     let system = load(&request.system)?;
     let topology = &system.parameters.topology;
     let engine = MolecularMechanics::new(&system.parameters)?;
@@ -67,7 +69,8 @@ pub fn evaluate(request: &EnergyRequest) -> Result<Energies> {
                 forces.as_ref().map(|forces| forces[idx * n_coordinates..][..n_coordinates].to_vec());
             let is_finite =
                 terms.total().is_finite() && forces.iter().flatten().all(|force| force.is_finite());
-            let verdict = (!is_finite).then(|| describe_overlap(topology, x));
+            let overlapping = !is_finite || terms.total().abs() > OVERLAPPING;
+            let verdict = overlapping.then(|| describe_overlap(topology, x));
             frames.push(FrameEnergies { terms, forces, verdict });
         }
         Ok(())
@@ -77,7 +80,7 @@ pub fn evaluate(request: &EnergyRequest) -> Result<Energies> {
     Ok(Energies { system: system.name, has_cmap: !system.parameters.cmaps.is_empty(), frames, warnings })
 }
 
-/// The closest two atoms, which are why an energy is infinite.
+/// The closest two atoms, which are why an energy is enormous.
 fn describe_overlap(topology: &Topology, positions_nm: &[f64]) -> String {
     let position = |atom: usize| &positions_nm[3 * atom..3 * atom + 3];
     let square = |i: usize, j: usize| -> f64 {
@@ -90,7 +93,7 @@ fn describe_overlap(topology: &Topology, positions_nm: &[f64]) -> String {
         .min_by(|a, b| a.0.total_cmp(&b.0));
     match closest {
         Some((square, i, j)) => format!(
-            "the energy is not finite: {} (atom {i}) and {} (atom {j}) are {:.3e} nm apart",
+            "atoms overlap: {} (atom {i}) and {} (atom {j}) are {:.3e} nm apart",
             topology.atoms[i].describe(),
             topology.atoms[j].describe(),
             square.sqrt()
@@ -132,9 +135,12 @@ impl FrameEnergies {
 }
 
 impl Energies {
-    /// Whether every energy is a finite number.
+    /// Whether every energy and force is a finite number.
     pub fn is_finite(&self) -> bool {
-        self.frames.iter().all(|frame| frame.verdict.is_none())
+        let is_finite = |frame: &FrameEnergies| {
+            frame.terms.total().is_finite() && frame.forces.iter().flatten().all(|force| force.is_finite())
+        };
+        self.frames.iter().all(is_finite)
     }
 
     /// One JSON object, a line per frame.
@@ -147,7 +153,7 @@ impl Energies {
         text + "\n]}"
     }
 
-    /// A table with a line per frame, and the mean and standard deviation at its foot.
+    /// A table with a line per frame, and the mean and standard deviation of frames without overlaps at its foot.
     pub fn table(&self, with_terms: bool) -> String {
         let shown = |frame: &FrameEnergies| -> Vec<(&'static str, f64)> {
             let mut entries = frame.entries(self.has_cmap);
@@ -171,14 +177,18 @@ impl Energies {
                 frame.verdict.as_ref().map_or(String::new(), |verdict| format!("  {verdict}"))
             );
         }
-        let finite: Vec<_> = self.frames.iter().filter(|frame| frame.verdict.is_none()).map(shown).collect();
+        let good: Vec<_> = self.frames.iter().filter(|frame| frame.verdict.is_none()).map(shown).collect();
         for (name, of) in [("mean", mean as fn(&[f64]) -> f64), ("sd", standard_deviation)] {
             let _ = write!(text, "{name:>9}");
-            for column in 0..finite.first().map_or(0, Vec::len) {
-                let values: Vec<f64> = finite.iter().map(|row| row[column].1).collect();
+            for column in 0..good.first().map_or(0, Vec::len) {
+                let values: Vec<f64> = good.iter().map(|row| row[column].1).collect();
                 let _ = write!(text, " {:>17.6}", of(&values));
             }
             text.push('\n');
+        }
+        if good.len() < self.frames.len() {
+            let n_left_out = self.frames.len() - good.len();
+            let _ = writeln!(text, "mean and sd without {n_left_out} frames whose atoms overlap");
         }
         text
     }

@@ -284,15 +284,15 @@ fn first_pass<L: Lane, const FORCES: bool, const NECK: bool, const PASS: u8>(
                 slope_i = slope_i * inverse;
                 slope_j = slope_j * inverse;
             }
-            if NECK && let Some((classes, n_classes, constants, cutoff)) = &born.neck {
-                let reach = L::splat(own.radius) + L::splat(other.radius) + L::splat(*cutoff);
+            if NECK && let Some(necks) = &born.neck {
+                let reach = L::splat(own.radius) + L::splat(other.radius) + L::splat(necks.cutoff);
                 let within = r.less(reach);
                 if L::any(within) {
-                    let (p, q) = (classes[i], classes[i + 1 + k]);
-                    let (value, slope) = neck(r, inverse, &constants[p * n_classes + q], within);
+                    let (p, q) = (necks.classes[i], necks.classes[i + 1 + k]);
+                    let (value, slope) = neck(r, inverse, &necks.pairs[p * necks.n_classes + q], within);
                     to_i = to_i + value;
                     slope_i = slope_i + slope;
-                    let (value, slope) = neck(r, inverse, &constants[q * n_classes + p], within);
+                    let (value, slope) = neck(r, inverse, &necks.pairs[q * necks.n_classes + p], within);
                     to_j = to_j + value;
                     slope_j = slope_j + slope;
                 }

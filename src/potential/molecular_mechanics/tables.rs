@@ -196,10 +196,19 @@ pub struct NeckPair<T> {
     pub m0: T,
 }
 
+/// The necks of all pairs of classes.
+pub struct Necks<T> {
+    pub classes: Vec<usize>,
+    pub n_classes: usize,
+    /// `[class][class]`: the neck that the second gives to the first.
+    pub pairs: Vec<NeckPair<T>>,
+    /// Added to both radii: the distance at which necks end.
+    pub cutoff: T,
+}
+
 pub struct GeneralizedBorn<T> {
     pub atoms: Vec<Born<T>>,
-    /// `[class][class]`: the neck that the second gives to the first.
-    pub neck: Option<(Vec<usize>, usize, Vec<NeckPair<T>>, T)>,
+    pub neck: Option<Necks<T>>,
     /// C/ε_in and C/ε_out.
     pub inner: T,
     pub outer: T,
@@ -381,7 +390,12 @@ impl<T: Copy> Tables<T> {
             let pairs = (neck.d0_nm.iter().zip(&neck.m0_per_nm))
                 .map(|(d0, m0)| NeckPair { d0: t(*d0), m0: t(m0 * neck.scale) })
                 .collect();
-            (neck.classes.clone(), neck.n_classes, pairs, t(neck.cutoff_nm))
+            Necks {
+                classes: neck.classes.clone(),
+                n_classes: neck.n_classes,
+                pairs,
+                cutoff: t(neck.cutoff_nm),
+            }
         });
         self.born_charges = solvent.atoms.iter().map(|atom| t(atom.charge)).collect();
         self.born = Some(GeneralizedBorn {

@@ -442,7 +442,7 @@ impl ExchangeSettings {
                 } else {
                     let given = [self.lowest.is_some(), self.highest.is_some(), self.n_replicas.is_some()];
                     let names = ["lowest", "highest", "n_replicas"];
-                    for (name, _) in names.iter().zip(given).filter(|(_, given)| *given) {
+                    if let Some((name, _)) = names.iter().zip(given).find(|(_, given)| *given) {
                         let message = "says again what `temperatures` says";
                         return Err(Error::config(
                             format!("replica_exchange.{name}"),

@@ -262,3 +262,32 @@ fn pivot_moves(topology: &Topology, bonds: &PivotBonds) -> Result<Vec<PivotMove>
     }
     Ok(moves)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trajectory::read_structure;
+
+    fn alanine_dipeptide() -> Topology {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/aldp.prmtop");
+        read_structure(&path).unwrap().topology
+    }
+
+    fn moved(bonds: PivotBonds) -> Vec<Vec<[usize; 2]>> {
+        let moves = pivot_moves(&alanine_dipeptide(), &bonds).unwrap();
+        let ends = |bond: &PivotBond| [bond.from.min(bond.to), bond.from.max(bond.to)];
+        moves.iter().map(|pivot| pivot.bonds.iter().map(ends).collect()).collect()
+    }
+
+    #[test]
+    fn pivots_of_alanine_dipeptide_are_phi_psi_and_both() {
+        // N 6, CA 8, C 14; the peptide bonds 4–6 and 14–16 and the methyl groups are left alone.
+        let expected = [vec![[6, 8]], vec![[8, 14]], vec![[6, 8], [8, 14]]];
+        assert_eq!(moved(PivotBonds::Named(NamedBonds::Backbone)), expected);
+        assert_eq!(moved(PivotBonds::Named(NamedBonds::All)), expected);
+        assert_eq!(moved(PivotBonds::Pairs(vec![[14, 8]])), [vec![[8, 14]]]);
+        let topology = alanine_dipeptide();
+        assert!(pivot_moves(&topology, &PivotBonds::Pairs(vec![[0, 21]])).is_err());
+        assert!(pivot_moves(&topology, &PivotBonds::Pairs(vec![])).is_err());
+    }
+}

@@ -193,7 +193,7 @@ impl<'a> MonteCarloMover<'a> {
                 adapt(&mut self.adapters, outcomes, places);
             }
             walkers.step += self.steps_per_move;
-            if let Some(pivot) = pivot.as_mut().filter(|_| walkers.step % self.pivot_every == 0) {
+            if let Some(pivot) = pivot.as_mut().filter(|_| walkers.step.is_multiple_of(self.pivot_every)) {
                 let outcomes = pivot.step(&path, &mut batch)?;
                 pivots.attempted += outcomes.len() as u64;
                 pivots.accepted +=

@@ -76,8 +76,8 @@ impl Schedule {
     pub fn next_stop(&self, step: u64, n_at_most: u64) -> u64 {
         let interval = self.interval();
         let mut stop = step + (n_at_most / interval).max(1) * interval;
-        if self.exchange_every > 0 {
-            stop = stop.min((step / self.exchange_every + 1) * self.exchange_every);
+        if let Some(n_done) = step.checked_div(self.exchange_every) {
+            stop = stop.min((n_done + 1) * self.exchange_every);
         }
         if step < self.n_equilibration {
             stop = stop.min(self.n_equilibration);
@@ -142,7 +142,7 @@ mod tests {
         let (mut step, mut recorded, mut exchanged) = (0, 0, 0);
         while step < schedule.n_steps {
             let next = schedule.next_stop(step, 1000);
-            assert!(next > step && next % 50 == 0);
+            assert!(next > step && next.is_multiple_of(50));
             recorded += (step + 1..=next).filter(|&step| schedule.is_recorded(step)).count();
             exchanged += usize::from(schedule.is_exchange(next));
             step = next;
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(schedule.time_ps(5500), 1.0);
         let adaptations = schedule.adaptations();
         assert_eq!(adaptations.len(), 4);
-        assert!(adaptations.iter().all(|step| *step < 5000 && step % 50 == 0));
+        assert!(adaptations.iter().all(|step| *step < 5000 && step.is_multiple_of(50)));
     }
 
     #[test]

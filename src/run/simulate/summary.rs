@@ -243,10 +243,12 @@ fn verdict(simulation: &Simulation, checkpoint: &Checkpoint, averages: &[StateAv
     let settings = &simulation.config.verdict;
     let mut doubts = Vec::new();
     let least = (averages.iter().enumerate())
-        .map(|(state, average)| (average.potential.n_effective, state))
+        .map(|(state, average)| {
+            let n = average.potential.n_effective;
+            (if n.is_nan() { 0.0 } else { n }, state)
+        })
         .min_by(|a, b| a.0.total_cmp(&b.0));
-    if let Some((n, state)) = least.filter(|(n, _)| !(*n >= settings.min_effective_samples)) {
-        let n = if n.is_nan() { 0.0 } else { n };
+    if let Some((n, state)) = least.filter(|(n, _)| *n < settings.min_effective_samples) {
         doubts.push(format!(
             "state {state} has {n:.0} effective samples, fewer than {}: simulate longer",
             settings.min_effective_samples

@@ -70,6 +70,9 @@ pub struct Swap {
     pub states: [usize; 2],
 }
 
+/// Called with λ of every walker, fills in U in kJ/mol of every walker at that λ.
+pub type EnergiesAt<'a> = dyn FnMut(&[f64], &mut [f64]) -> Result<()> + 'a;
+
 impl Exchange {
     /// `n_ladders` ladders; walker w begins in state w mod n of ladder w / n.
     pub fn new(ladder: Ladder, n_ladders: usize) -> Result<Self> {
@@ -155,7 +158,7 @@ impl Exchange {
     pub fn sweep(
         &mut self,
         energies: &[f64],
-        at_lambda: &mut dyn FnMut(&[f64], &mut [f64]) -> Result<()>,
+        at_lambda: &mut EnergiesAt<'_>,
         streams: &Streams,
     ) -> Result<Vec<Swap>> {
         self.sweep_by(log_ratio, energies, at_lambda, streams)
@@ -165,7 +168,7 @@ impl Exchange {
         &mut self,
         log_ratio: fn([[f64; 2]; 2]) -> f64,
         energies: &[f64],
-        at_lambda: &mut dyn FnMut(&[f64], &mut [f64]) -> Result<()>,
+        at_lambda: &mut EnergiesAt<'_>,
         streams: &Streams,
     ) -> Result<Vec<Swap>> {
         let n_states = self.ladder.len();
