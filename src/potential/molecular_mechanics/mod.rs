@@ -84,7 +84,7 @@ struct Factors<L> {
 }
 
 /// Memory for one block of conformations.
-struct Workspace<L> {
+struct Workspace<L: Lane> {
     x: Vec<[L; 3]>,
     forces: Vec<[L; 3]>,
     pairs: PairMemory<L>,
@@ -330,7 +330,7 @@ fn evaluate<L: Lane, const FORCES: bool>(
     L::zero().to_f64(surface);
     match (&tables.cutoff, &tables.born) {
         (Some(cutoff), _) => cutoff::nonbonded::<L, FORCES>(cutoff, x, forces).to_f64(nonbonded),
-        (None, None) => pairs::vacuum::<L, FORCES>(&tables.pairs, x, forces, nonbonded),
+        (None, None) => pairs::vacuum::<L, FORCES>(&tables.pairs, x, forces, pairs, nonbonded),
         (None, Some(born)) => {
             let sums = [&mut nonbonded[..], &mut polar[..], &mut surface[..]];
             if born.neck.is_some() {
