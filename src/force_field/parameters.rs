@@ -169,14 +169,31 @@ pub enum NonbondedMethod {
         periodic: bool,
         /// Where Lennard-Jones begins to be switched off, in nm.
         switching_nm: Option<f64>,
+        /// Whether the mean Lennard-Jones energy beyond the cutoff is added; in a box only.
+        dispersion_correction: bool,
     },
-    /// Particle-mesh Ewald in the box.
+    /// Particle-mesh Ewald in the box (Essmann et al. 1995), and Lennard-Jones up to the cutoff.
     ParticleMeshEwald {
         /// nm
         cutoff_nm: f64,
-        /// Relative error of the forces that is aimed at.
+        /// Relative error of the forces that is aimed at; says nothing where `splitting` is given.
         tolerance: f64,
+        /// Where Lennard-Jones begins to be switched off, in nm.
+        switching_nm: Option<f64>,
+        /// Whether the mean Lennard-Jones energy beyond the cutoff is added.
+        dispersion_correction: bool,
+        /// What is summed where; none: follows from cutoff and tolerance.
+        splitting: Option<EwaldSplitting>,
     },
+}
+
+/// The two parts of an Ewald sum.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct EwaldSplitting {
+    /// α: the direct sum is erfc(α r)/r, in 1/nm.
+    pub alpha_per_nm: f64,
+    /// Mesh points along the box vectors.
+    pub mesh: [usize; 3],
 }
 
 /// Generalised Born: U = −½ C (1/ε_in − 1/ε_out) Σᵢⱼ qᵢ qⱼ / f(rᵢⱼ), f = √(r² + BᵢBⱼ exp(−r²/4BᵢBⱼ)),

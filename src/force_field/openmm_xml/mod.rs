@@ -14,8 +14,8 @@ use roxmltree::{Document, Node};
 
 use crate::error::{Error, Result};
 use crate::force_field::parameters::{
-    Cmap, CmapGrid, DistanceConstraint, Exception, HarmonicAngle, HarmonicBond, LARGEST_ANGLE_RAD, Nonbonded,
-    NonbondedMethod, Parameters, PeriodicTorsion, RyckaertBellemansTorsion,
+    Cmap, CmapGrid, DistanceConstraint, EwaldSplitting, Exception, HarmonicAngle, HarmonicBond,
+    LARGEST_ANGLE_RAD, Nonbonded, NonbondedMethod, Parameters, PeriodicTorsion, RyckaertBellemansTorsion,
 };
 use crate::system::{Atom, Topology};
 
@@ -355,32 +355,42 @@ impl<'a> File<'a> {
         }
         if periodic {
             self.require(force, "exceptionsUsePeriodic", &["0"])?;
-            if force.attribute("dispersionCorrection") != Some("0") {
-                let error = self.error(force, "no dispersion correction", "dispersionCorrection = 1");
-                return Err(error.with_hint("setUseDispersionCorrection(False) before the System is written"));
-            }
         }
+        // Absent in files of old versions, which have it on.
+        let dispersion_correction = periodic && force.attribute("dispersionCorrection") != Some("0");
         let switching_nm = match force.attribute("useSwitchingFunction") {
             Some("1") => Some(self.real(force, "switchingDistance")?),
             _ => None,
         };
         if method == "4" {
-            // What these leave open follows from the tolerance.
-            self.require(force, "alpha", &["0"])?;
-            if switching_nm.is_some() {
-                return Err(self.error(
-                    force,
-                    "PME without a switching function",
-                    "useSwitchingFunction = 1",
-                ));
-            }
+            let alpha_per_nm = if force.has_attribute("alpha") { self.real(force, "alpha")? } else { 0.0 };
+            // Zero leaves the mesh to the tolerance as well.
+            let splitting = if alpha_per_nm == 0.0 {
+                None
+            } else {
+                let mut mesh = [0; 3];
+                for (points, name) in mesh.iter_mut().zip(["nx", "ny", "nz"]) {
+                    *points = self.index(force, name, 4097)?;
+                }
+                Some(EwaldSplitting { alpha_per_nm, mesh })
+            };
+            let tolerance = self.real(force, "ewaldTolerance")?;
             return Ok(NonbondedMethod::ParticleMeshEwald {
                 cutoff_nm,
-                tolerance: self.real(force, "ewaldTolerance")?,
+                tolerance,
+                switching_nm,
+                dispersion_correction,
+                splitting,
             });
         }
         let dielectric = self.real(force, "rfDielectric")?;
-        Ok(NonbondedMethod::ReactionField { cutoff_nm, dielectric, periodic, switching_nm })
+        Ok(NonbondedMethod::ReactionField {
+            cutoff_nm,
+            dielectric,
+            periodic,
+            switching_nm,
+            dispersion_correction,
+        })
     }
 }
 

@@ -83,7 +83,6 @@ fn other_forces_and_options_are_named() {
     };
     assert!(method("3").contains("Ewald"));
     assert!(method("5").contains("LJPME"));
-    assert!(method("2").contains("dispersionCorrection"));
     let cutoff = OBC1.replace("method=\"0\" name=\"NonbondedForce\"", "method=\"1\" name=\"NonbondedForce\"");
     let found = parse_text(&cutoff).expect("a cutoff").nonbonded.method;
     let expected = NonbondedMethod::ReactionField {
@@ -91,6 +90,7 @@ fn other_forces_and_options_are_named() {
         dielectric: 1.0,
         periodic: false,
         switching_nm: None,
+        dispersion_correction: false,
     };
     assert_eq!(found, expected);
     let offsets = "<ParticleOffsets><Offset eps=\"1\" parameter=\"a\" particle=\"0\" q=\"1\" sig=\"1\"/></ParticleOffsets>";

@@ -8,6 +8,7 @@
 mod bonded;
 mod cmap;
 mod cutoff;
+mod ewald;
 mod lane;
 mod pairs;
 mod path;
@@ -20,6 +21,7 @@ pub use path::{AlchemicalPath, AtTemperature, TemperaturePath};
 use rayon::prelude::*;
 
 use self::cmap::Cmaps;
+use self::ewald::{Cell, Periodic, PeriodicMemory};
 use self::lane::{Lane, Plain};
 use self::pairs::PairMemory;
 use self::tables::Tables;
@@ -70,6 +72,7 @@ pub struct MolecularMechanics {
     double: Tables<f64>,
     single: Tables<f32>,
     cmaps: Cmaps,
+    periodic: Option<Periodic>,
     path: AlchemicalPath,
 }
 
@@ -92,6 +95,9 @@ struct Workspace<L: Lane> {
     energies: [[f64; LANES]; N_TERMS],
     /// ∂U/∂λ of the soft-core interactions.
     soft_core: [f64; LANES],
+    /// Positions and forces of one lane, and memory, where frames are looked at one by one.
+    lane: [Vec<f64>; 2],
+    periodic: PeriodicMemory,
 }
 
 const N_TERMS: usize = 7;
@@ -104,6 +110,8 @@ impl<L: Lane> Workspace<L> {
             pairs: PairMemory::new(tables),
             energies: [[0.0; LANES]; N_TERMS],
             soft_core: [0.0; LANES],
+            lane: [Vec::new(), Vec::new()],
+            periodic: PeriodicMemory::default(),
         }
     }
 }
@@ -122,6 +130,7 @@ impl MolecularMechanics {
             double: Tables::new::<Double>(parameters, &path)?,
             single: Tables::new::<Plain<f32, LANES>>(parameters, &path)?,
             cmaps: Cmaps::new(&parameters.cmaps, &parameters.cmap_grids),
+            periodic: Periodic::new(parameters)?,
             path,
         })
     }
@@ -157,19 +166,47 @@ impl MolecularMechanics {
         forces: Option<&mut [f64]>,
     ) -> Vec<TermEnergies> {
         match precision {
-            Precision::Double => self.frames::<Double>(&self.double, lambda, x_nm, forces, double()).0,
+            Precision::Double => self.frames::<Double>(&self.double, lambda, x_nm, &[], forces, double()).0,
             Precision::Single => match simd() {
                 #[cfg(target_arch = "x86_64")]
                 Simd::Avx512 => {
-                    self.frames::<lane::Avx512>(&self.single, lambda, x_nm, forces, avx512_single).0
+                    self.frames::<lane::Avx512>(&self.single, lambda, x_nm, &[], forces, avx512_single).0
                 }
                 #[cfg(target_arch = "x86_64")]
-                Simd::Avx2 => self.frames::<lane::Avx2>(&self.single, lambda, x_nm, forces, avx2_single).0,
+                Simd::Avx2 => {
+                    self.frames::<lane::Avx2>(&self.single, lambda, x_nm, &[], forces, avx2_single).0
+                }
                 Simd::Baseline => {
-                    self.frames::<Plain<f32, LANES>>(&self.single, lambda, x_nm, forces, plain_single).0
+                    self.frames::<Plain<f32, LANES>>(&self.single, lambda, x_nm, &[], forces, plain_single).0
                 }
             },
         }
+    }
+
+    /// Whether interactions go through a periodic box.
+    pub fn is_periodic(&self) -> bool {
+        self.periodic.is_some()
+    }
+
+    /// Energies and forces in double precision of frames that each have a box, rows a, b, c in nm.
+    ///
+    /// An error names the frame whose box is too narrow for the cutoff. Without periodic interactions boxes mean
+    /// nothing.
+    pub fn energies_in_boxes(
+        &self,
+        x_nm: &[f64],
+        boxes_nm: &[[[f64; 3]; 3]],
+        forces: Option<&mut [f64]>,
+    ) -> Result<Vec<TermEnergies>> {
+        let Some(periodic) = &self.periodic else { return Ok(self.energies(x_nm, forces)) };
+        let n_frames = x_nm.len() / (3 * self.n_atoms());
+        if boxes_nm.len() != n_frames {
+            let expected = format!("{n_frames}, one per frame");
+            return Err(Error::invalid("boxes", expected, boxes_nm.len().to_string()));
+        }
+        let cells =
+            (boxes_nm.iter()).map(|vectors| periodic.cell_of(*vectors)).collect::<Result<Vec<_>>>()?;
+        Ok(self.frames::<Double>(&self.double, &[], x_nm, &cells, forces, double()).0)
     }
 
     /// ∂U/∂λ in kJ/mol of each frame, in double precision.
@@ -199,17 +236,19 @@ impl MolecularMechanics {
                     .collect()
             }
             AlchemicalPath::SoftCore { .. } => {
-                self.frames::<Double>(&self.double, lambda, x_nm, None, double()).1
+                self.frames::<Double>(&self.double, lambda, x_nm, &[], None, double()).1
             }
         }
     }
 
-    /// Blocks of frames over the thread pool: energies, and ∂U/∂λ of the soft core.
+    /// Blocks of frames over the thread pool: energies, and ∂U/∂λ of the soft core. Without `cells` every frame
+    /// has the box of the parameters.
     fn frames<L: Lane>(
         &self,
         tables: &Tables<L::Scalar>,
         lambda: &[f64],
         x_nm: &[f64],
+        cells: &[Cell],
         forces: Option<&mut [f64]>,
         compiled: Compiled<L, L::Scalar>,
     ) -> (Vec<TermEnergies>, Vec<f64>) {
@@ -230,24 +269,30 @@ impl MolecularMechanics {
             .zip(forces.par_chunks_mut(L::WIDTH * per_frame))
             .enumerate()
             .for_each_init(
-                || Workspace::<L>::new(tables),
-                |workspace, (chunk, (((x, energies), derivatives), forces))| {
+                || {
+                    let lanes = || vec![0.0; L::WIDTH * dimension];
+                    (Workspace::<L>::new(tables), lanes(), lanes())
+                },
+                |(workspace, input, output), (chunk, (((x, energies), derivatives), forces))| {
                     let n = energies.len();
                     let mut lambdas = [1.0; LANES];
                     for (lane, lambda) in lambda.iter().skip(chunk * L::WIDTH).take(n).enumerate() {
                         lambdas[lane] = *lambda;
                     }
-                    let mut values = [0.0; LANES];
-                    for (atom, position) in workspace.x.iter_mut().enumerate() {
-                        for (axis, component) in position.iter_mut().enumerate() {
-                            for (lane, value) in values.iter_mut().enumerate().take(L::WIDTH) {
-                                let frame = &x[lane.min(n - 1) * dimension..][..dimension];
-                                *value = frame[3 * atom + axis] - frame[axis];
-                            }
-                            *component = L::from_f64(&values);
-                        }
+                    for lane in 0..L::WIDTH {
+                        let frame = &x[lane.min(n - 1) * dimension..][..dimension];
+                        let values = input[lane..].iter_mut().step_by(L::WIDTH);
+                        values.zip(frame).for_each(|(value, x)| *value = *x);
                     }
-                    compiled(self, tables, &self.path.factors(&lambdas), workspace, wants_forces);
+                    let factors = self.path.factors(&lambdas);
+                    compiled(
+                        self,
+                        tables,
+                        &factors,
+                        input,
+                        wants_forces.then_some(&mut output[..]),
+                        workspace,
+                    );
                     for (lane, energies) in energies.iter_mut().enumerate() {
                         let [bond, angle, torsion, cmap, nonbonded, polar, surface_area] =
                             workspace.energies.map(|term| term[lane]);
@@ -264,16 +309,51 @@ impl MolecularMechanics {
                     }
                     derivatives.copy_from_slice(&workspace.soft_core[..n]);
                     if wants_forces {
-                        for (coordinate, force) in workspace.forces.as_flattened().iter().enumerate() {
-                            force.to_f64(&mut values);
-                            for (lane, frame) in forces.chunks_exact_mut(dimension).enumerate() {
-                                frame[coordinate] = values[lane];
-                            }
+                        for (lane, frame) in forces.chunks_exact_mut(dimension).enumerate() {
+                            let values = output[lane..].iter().step_by(L::WIDTH);
+                            values.zip(frame).for_each(|(value, force)| *force = *value);
                         }
+                    }
+                    let Some(periodic) = self.periodic.as_ref().filter(|_| tables.is_periodic) else {
+                        return;
+                    };
+                    let frames = x.chunks_exact(dimension).zip(forces.chunks_mut(per_frame));
+                    for (lane, ((x, forces), energies)) in frames.zip(energies).enumerate() {
+                        let cell = cells.get(chunk * L::WIDTH + lane).unwrap_or(periodic.cell());
+                        let forces = wants_forces.then_some(forces);
+                        energies.nonbonded = periodic.energy(cell, x, forces, &mut workspace.periodic);
                     }
                 },
             );
         (energies, derivatives)
+    }
+}
+
+/// Positions relative to the first atom, `[atom][xyz][lane]`, rounded.
+///
+/// This and [`store`] are compiled with the loops between them: a conversion between precisions is one
+/// instruction there, and a function call anywhere else.
+#[inline(always)]
+fn load<L: Lane>(x: &[f64], positions: &mut [[L; 3]]) {
+    let first = &x[..3 * L::WIDTH];
+    for (position, values) in positions.iter_mut().zip(x.chunks_exact(3 * L::WIDTH)) {
+        for (axis, component) in position.iter_mut().enumerate() {
+            let lanes = axis * L::WIDTH..(axis + 1) * L::WIDTH;
+            let mut relative = [0.0; LANES];
+            for (value, (own, first)) in
+                relative.iter_mut().zip(values[lanes.clone()].iter().zip(&first[lanes]))
+            {
+                *value = own - first;
+            }
+            *component = L::from_f64(&relative);
+        }
+    }
+}
+
+#[inline(always)]
+fn store<L: Lane>(forces: &[[L; 3]], values: &mut [f64]) {
+    for (force, values) in forces.as_flattened().iter().zip(values.chunks_exact_mut(L::WIDTH)) {
+        force.to_f64(values);
     }
 }
 
@@ -285,7 +365,7 @@ fn evaluate<L: Lane, const FORCES: bool>(
     factors: &Factors<L>,
     workspace: &mut Workspace<L>,
 ) {
-    let Workspace { x, forces, pairs, energies, soft_core } = workspace;
+    let Workspace { x, forces, pairs, energies, soft_core, .. } = workspace;
     forces.iter_mut().for_each(|force| *force = [L::zero(); 3]);
     let [bond, angle, torsion, cmap, nonbonded, polar, surface] = energies;
     bonded::bonds::<L, FORCES>(&tables.bonds, x, forces).to_f64(bond);
@@ -297,7 +377,11 @@ fn evaluate<L: Lane, const FORCES: bool>(
     L::zero().to_f64(polar);
     L::zero().to_f64(surface);
     match (&tables.cutoff, &tables.born) {
-        (Some(cutoff), _) => cutoff::nonbonded::<L, FORCES>(cutoff, x, forces).to_f64(nonbonded),
+        _ if tables.is_periodic => L::zero().to_f64(nonbonded),
+        (Some(cutoff), _) => {
+            cutoff::nonbonded::<L, FORCES>(cutoff, x, forces).to_f64(nonbonded);
+            nonbonded.iter_mut().for_each(|energy| *energy += cutoff.beyond);
+        }
         (None, None) => pairs::vacuum::<L, FORCES>(&tables.pairs, x, forces, pairs, nonbonded),
         (None, Some(born)) => {
             let sums = [&mut nonbonded[..], &mut polar[..], &mut surface[..]];
@@ -322,25 +406,31 @@ macro_rules! compiled {
             mechanics: &MolecularMechanics,
             tables: &Tables<$scalar>,
             factors: &Factors<$lane>,
+            x: &[f64],
+            forces: Option<&mut [f64]>,
             workspace: &mut Workspace<$lane>,
-            forces: bool,
         ) {
             $(#[target_feature(enable = $feature)])?
             fn compiled<const FORCES: bool>(
                 mechanics: &MolecularMechanics,
                 tables: &Tables<$scalar>,
                 factors: &Factors<$lane>,
+                x: &[f64],
+                forces: &mut [f64],
                 workspace: &mut Workspace<$lane>,
             ) {
+                load(x, &mut workspace.x);
                 evaluate::<$lane, FORCES>(mechanics, tables, factors, workspace);
+                if FORCES {
+                    store(&workspace.forces, forces);
+                }
             }
             #[allow(unused_unsafe, reason = "without features nothing is unsafe")]
             // SAFETY: chosen by `simd`, which has found the instructions on this machine.
             unsafe {
-                if forces {
-                    compiled::<true>(mechanics, tables, factors, workspace);
-                } else {
-                    compiled::<false>(mechanics, tables, factors, workspace);
+                match forces {
+                    Some(forces) => compiled::<true>(mechanics, tables, factors, x, forces, workspace),
+                    None => compiled::<false>(mechanics, tables, factors, x, &mut [], workspace),
                 }
             }
         }
@@ -400,7 +490,9 @@ impl BlockPotential for MolecularMechanics {
     }
 }
 
-type Compiled<L, T> = fn(&MolecularMechanics, &Tables<T>, &Factors<L>, &mut Workspace<L>, bool);
+/// Energies of a block, and forces if there is where to put them; both arrays are `[atom][xyz][lane]`.
+type Compiled<L, T> =
+    fn(&MolecularMechanics, &Tables<T>, &Factors<L>, &[f64], Option<&mut [f64]>, &mut Workspace<L>);
 
 impl MolecularMechanics {
     /// One block of a [`BlockPotential`] in single precision.
@@ -416,19 +508,40 @@ impl MolecularMechanics {
         let Some(workspace) = memory.downcast_mut::<Workspace<L>>() else {
             unreachable!("the workspace was made by this potential")
         };
-        for (position, values) in workspace.x.iter_mut().zip(x.chunks_exact(3 * LANES)) {
-            for (axis, component) in position.iter_mut().enumerate() {
-                let (own, first) = (&values[axis * LANES..][..LANES], &x[axis * LANES..][..LANES]);
-                let relative: [f64; LANES] = std::array::from_fn(|lane| own[lane] - first[lane]);
-                *component = L::from_f64(&relative);
-            }
-        }
-        compiled(self, &self.single, &self.path.factors(lambda), workspace, true);
+        compiled(self, &self.single, &self.path.factors(lambda), x, Some(&mut *forces), workspace);
         for (lane, energy) in energies.iter_mut().enumerate() {
             *energy = workspace.energies.iter().map(|term| term[lane]).sum();
         }
-        for (force, values) in workspace.forces.as_flattened().iter().zip(forces.chunks_exact_mut(LANES)) {
-            force.to_f64(values);
+        if let Some(periodic) = self.periodic.as_ref().filter(|_| self.single.is_periodic) {
+            add_periodic(periodic, x, energies, forces, workspace);
+        }
+    }
+}
+
+/// Adds the interactions in a box to a block, lane by lane in double precision: correct, not fast.
+///
+/// Lanes that repeat the one before them, as unused ones do, are not computed again.
+fn add_periodic<L: Lane>(
+    periodic: &Periodic,
+    x: &[f64],
+    energies: &mut [f64; LANES],
+    forces: &mut [f64],
+    workspace: &mut Workspace<L>,
+) {
+    let [own, pull] = &mut workspace.lane;
+    let mut energy = 0.0;
+    for lane in 0..LANES {
+        let repeats = lane > 0 && x.chunks_exact(LANES).all(|values| values[lane] == values[lane - 1]);
+        if !repeats {
+            own.clear();
+            own.extend(x.iter().skip(lane).step_by(LANES));
+            pull.clear();
+            pull.resize(own.len(), 0.0);
+            energy = periodic.energy(periodic.cell(), own, Some(pull), &mut workspace.periodic);
+        }
+        energies[lane] += energy;
+        for (force, pull) in forces.iter_mut().skip(lane).step_by(LANES).zip(&*pull) {
+            *force += pull;
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Parameters as the kernels want them: one precision, one record per interaction, in the order of use.
 
 use super::AlchemicalPath;
+use super::ewald::dispersion;
 use super::lane::Lane;
 use crate::error::{Error, Result};
 use crate::force_field::parameters::{BornAtom, COULOMB, Nonbonded, NonbondedMethod, Parameters};
@@ -36,9 +37,9 @@ pub struct Pair<T> {
     pub coulomb: T,
     pub a: T,
     pub b: T,
-    /// Squared distance from which neither sphere of descreening touches the other atom.
+    /// Squared distance from which neither sphere of descreening touches the other atom nor exceeds 0.6 r.
     pub apart: T,
-    /// Squared distance from which the series of the descreening integral holds to single precision.
+    /// Squared distance from which the spheres do not exceed r/4.
     pub far: T,
 }
 
@@ -162,7 +163,7 @@ impl Recipe {
                 let (p, q) = (&atoms[i], &atoms[j]);
                 let touch = (p.offset_radius_nm + q.scaled_radius_nm)
                     .max(q.offset_radius_nm + p.scaled_radius_nm)
-                    .max(1.02 * p.scaled_radius_nm.max(q.scaled_radius_nm));
+                    .max(p.scaled_radius_nm.max(q.scaled_radius_nm) / 0.6);
                 let far = (4.0 * p.scaled_radius_nm.max(q.scaled_radius_nm)).max(touch);
                 (touch * touch, far * far)
             });
@@ -246,6 +247,8 @@ pub struct Cutoff<T> {
     pub cell: Option<[[T; 2]; 3]>,
     /// Begin and 1/(end − begin) of the switching of Lennard-Jones.
     pub switching: Option<[T; 2]>,
+    /// The mean Lennard-Jones energy beyond the cutoff in kJ/mol.
+    pub beyond: f64,
 }
 
 /// Everything in one precision.
@@ -256,6 +259,8 @@ pub struct Tables<T> {
     pub torsions: Vec<Torsion<T>>,
     pub pairs: Pairs<T>,
     pub cutoff: Option<Cutoff<T>>,
+    /// Whether non-bonded interactions are computed frame by frame, by `Periodic`, and not here.
+    pub is_periodic: bool,
     pub born: Option<GeneralizedBorn<T>>,
     /// Charges in the generalised-Born energy.
     pub born_charges: Vec<T>,
@@ -284,6 +289,7 @@ impl<T: Copy> Tables<T> {
             torsions: torsions::<L>(parameters),
             pairs: Pairs::new(parameters, path),
             cutoff: None,
+            is_periodic: false,
             born: None,
             born_charges: Vec::new(),
             scaled: None,
@@ -293,29 +299,28 @@ impl<T: Copy> Tables<T> {
         match parameters.nonbonded.method {
             NonbondedMethod::NoCutoff if tables.pairs.makes_rows => {}
             NonbondedMethod::NoCutoff => tables.add_pairs::<L>(path, &selected),
-            NonbondedMethod::ReactionField { .. } => {
+            method => {
+                let is_ewald = matches!(method, NonbondedMethod::ParticleMeshEwald { .. });
+                let found = if is_ewald { "particle-mesh Ewald" } else { "a reaction field" };
                 if parameters.implicit_solvent.is_some() {
-                    return Err(Error::invalid(
-                        "non-bonded method",
-                        "no cutoff together with generalised Born",
-                        "a reaction field",
-                    ));
+                    let expected = "no cutoff together with generalised Born";
+                    return Err(Error::invalid("non-bonded method", expected, found));
                 }
                 if !matches!(path, AlchemicalPath::None) {
-                    return Err(Error::invalid(
-                        "alchemical path",
-                        "interactions without cutoff",
-                        "a reaction field",
-                    ));
+                    return Err(Error::invalid("alchemical path", "interactions without cutoff", found));
                 }
-                tables.cutoff = Some(cutoff::<L>(parameters)?);
-            }
-            NonbondedMethod::ParticleMeshEwald { .. } => {
-                return Err(Error::invalid(
-                    "non-bonded method",
-                    "no cutoff, or a cutoff with reaction field",
-                    "particle-mesh Ewald, which this version does not compute",
-                ));
+                // Lanes see all pairs: in single precision that is faster where the box is small.
+                let in_lanes = match method {
+                    NonbondedMethod::ReactionField { periodic, .. } => {
+                        !periodic || (L::SINGLE && is_small_and_rectangular(parameters))
+                    }
+                    _ => false,
+                };
+                if in_lanes {
+                    tables.cutoff = Some(cutoff::<L>(parameters)?);
+                } else {
+                    tables.is_periodic = true;
+                }
             }
         }
         tables.add_born::<L>(parameters, path, selected);
@@ -481,10 +486,24 @@ fn torsions<L: Lane>(parameters: &Parameters) -> Vec<Torsion<L::Scalar>> {
         .collect()
 }
 
+/// Whether the box has right angles and at most 3000 atoms, above which a list of cells is faster.
+fn is_small_and_rectangular(parameters: &Parameters) -> bool {
+    parameters.n_atoms() <= 3000
+        && parameters
+            .box_vectors_nm
+            .is_some_and(|vectors| (0..3).all(|i| (0..3).all(|j| i == j || vectors[i][j] == 0.0)))
+}
+
 fn cutoff<L: Lane>(parameters: &Parameters) -> Result<Cutoff<L::Scalar>> {
     let t = L::scalar;
     let nonbonded = &parameters.nonbonded;
-    let NonbondedMethod::ReactionField { cutoff_nm, dielectric, periodic, switching_nm } = nonbonded.method
+    let NonbondedMethod::ReactionField {
+        cutoff_nm,
+        dielectric,
+        periodic,
+        switching_nm,
+        dispersion_correction,
+    } = nonbonded.method
     else {
         unreachable!("called for reaction fields only")
     };
@@ -509,6 +528,12 @@ fn cutoff<L: Lane>(parameters: &Parameters) -> Result<Cutoff<L::Scalar>> {
             }
             Some(lengths.map(|length| [t(length), t(1.0 / length)]))
         }
+    };
+    let beyond = match parameters.box_vectors_nm {
+        Some([a, b, c]) if periodic && dispersion_correction => {
+            dispersion(nonbonded, cutoff_nm, switching_nm) / (a[0] * b[1] * c[2])
+        }
+        _ => 0.0,
     };
     let mut excluded = vec![Vec::new(); parameters.n_atoms()];
     let mut exceptions = Vec::new();
@@ -538,5 +563,6 @@ fn cutoff<L: Lane>(parameters: &Parameters) -> Result<Cutoff<L::Scalar>> {
         shift: t(shift),
         cell,
         switching: switching_nm.map(|begin| [t(begin), t(1.0 / (cutoff_nm - begin))]),
+        beyond,
     })
 }

@@ -150,8 +150,13 @@ fn forces_are_the_slopes_of_the_energy() {
     }
     let mut cut = molecule(Solvent::Vacuum);
     for (periodic, switching_nm) in [(false, None), (true, Some(0.35))] {
-        cut.nonbonded.method =
-            NonbondedMethod::ReactionField { cutoff_nm: 0.45, dielectric: 78.3, periodic, switching_nm };
+        cut.nonbonded.method = NonbondedMethod::ReactionField {
+            cutoff_nm: 0.45,
+            dielectric: 78.3,
+            periodic,
+            switching_nm,
+            dispersion_correction: periodic,
+        };
         cut.box_vectors_nm = Some([[1.2, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 0.95]]);
         let error = force_error(&MolecularMechanics::new(&cut).unwrap(), 1.0, &conformations(1, 0.01));
         assert!(error < 2e-4, "{error}");
@@ -382,9 +387,23 @@ fn two_ions_have_closed_forms() {
 #[test]
 fn what_cannot_be_computed_is_named() {
     let mut parameters = molecule(Solvent::Vacuum);
-    parameters.nonbonded.method = NonbondedMethod::ParticleMeshEwald { cutoff_nm: 1.0, tolerance: 5e-4 };
+    parameters.nonbonded.method = NonbondedMethod::ParticleMeshEwald {
+        cutoff_nm: 1.0,
+        tolerance: 5e-4,
+        switching_nm: None,
+        dispersion_correction: false,
+        splitting: None,
+    };
     let message = MolecularMechanics::new(&parameters).err().unwrap().to_string();
-    assert!(message.contains("particle-mesh Ewald"), "{message}");
+    assert!(message.contains("a box"), "{message}");
+    parameters.box_vectors_nm = Some([[1.9, 0.0, 0.0], [0.0, 2.1, 0.0], [0.0, 0.0, 2.1]]);
+    let message = MolecularMechanics::new(&parameters).err().unwrap().to_string();
+    assert!(message.contains("twice the cutoff of 1 nm"), "{message}");
+    let mut solvated = molecule(Solvent::Obc);
+    (solvated.nonbonded.method, solvated.box_vectors_nm) =
+        (parameters.nonbonded.method, parameters.box_vectors_nm);
+    let message = MolecularMechanics::new(&solvated).err().unwrap().to_string();
+    assert!(message.contains("generalised Born"), "{message}");
     let vacuum = molecule(Solvent::Vacuum);
     let message = MolecularMechanics::along(&vacuum, AlchemicalPath::GbCharges).err().unwrap().to_string();
     assert!(message.contains("implicit solvent"), "{message}");
