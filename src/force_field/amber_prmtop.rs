@@ -12,8 +12,8 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::force_field::parameters::{
-    Cmap, CmapGrid, DistanceConstraint, Exception, HarmonicAngle, HarmonicBond, Nonbonded, PairTable,
-    Parameters, PeriodicTorsion, RyckaertBellemansTorsion,
+    Cmap, CmapGrid, DistanceConstraint, Exception, HarmonicAngle, HarmonicBond, LARGEST_ANGLE_RAD, Nonbonded,
+    PairTable, Parameters, PeriodicTorsion, RyckaertBellemansTorsion,
 };
 use crate::system::amber_prmtop::Prmtop;
 use crate::system::{Topology, box_vectors_nm};
@@ -218,8 +218,7 @@ fn bonds(
 fn angles(file: &Prmtop, sizes: &Sizes) -> Result<Vec<HarmonicAngle>> {
     let stiffness = file.counted_reals("ANGLE_FORCE_CONSTANT", sizes.n_angle_types)?;
     let angle = file.counted_reals("ANGLE_EQUIL_VALUE", sizes.n_angle_types)?;
-    // Some files round π up.
-    if let Some(bad) = angle.iter().find(|&&angle| !(0.0..3.1416).contains(&angle)) {
+    if let Some(bad) = angle.iter().find(|&&angle| !(0.0..=LARGEST_ANGLE_RAD).contains(&angle)) {
         return Err(file.error("ANGLE_EQUIL_VALUE", "angles of 0 to π", bad.to_string()));
     }
     let mut angles = Vec::new();

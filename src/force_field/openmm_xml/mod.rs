@@ -14,8 +14,8 @@ use roxmltree::{Document, Node};
 
 use crate::error::{Error, Result};
 use crate::force_field::parameters::{
-    Cmap, CmapGrid, DistanceConstraint, EwaldSplitting, Exception, HarmonicAngle, HarmonicBond, Nonbonded,
-    NonbondedMethod, Parameters, PeriodicTorsion, RyckaertBellemansTorsion,
+    Cmap, CmapGrid, DistanceConstraint, EwaldSplitting, Exception, HarmonicAngle, HarmonicBond,
+    LARGEST_ANGLE_RAD, Nonbonded, NonbondedMethod, Parameters, PeriodicTorsion, RyckaertBellemansTorsion,
 };
 use crate::system::{Atom, Topology};
 
@@ -220,7 +220,7 @@ impl<'a> File<'a> {
             "HarmonicAngleForce" => {
                 for angle in self.children(force, "Angles", "Angle")? {
                     let angle_rad = self.real(angle, "a")?;
-                    if !(0.0..3.1416).contains(&angle_rad) {
+                    if !(0.0..=LARGEST_ANGLE_RAD).contains(&angle_rad) {
                         return Err(self.error(angle, "an angle of 0 to π", angle_rad.to_string()));
                     }
                     parameters.angles.push(HarmonicAngle {

@@ -65,8 +65,8 @@ pub struct Pairs<T> {
 impl<T: Copy> Pairs<T> {
     /// Pairs of 2,900 atoms: 240 MB in both precisions.
     const STORED: usize = 1 << 22;
-    /// Pairs of 1,450 atoms: 200 MB for each thread.
-    const KEPT: usize = 1 << 20;
+    /// Pairs of 510 atoms: 25 MB for each thread. Computing twice is faster than going to memory beyond the caches.
+    const KEPT: usize = 1 << 17;
 
     fn new(parameters: &Parameters, path: &AlchemicalPath) -> Self {
         let n_atoms = parameters.n_atoms();
