@@ -7,5 +7,6 @@ mod common;
 mod config;
 mod energy;
 mod exact;
+mod periodic;
 mod reproducibility;
 mod simulate;

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use kirkwood::Result;
 use kirkwood::force_field::molecular_system::SystemRequest;
+use kirkwood::force_field::parameters::NonbondedMethod;
 use kirkwood::potential::Precision;
 use kirkwood::run::energy::{EnergyRequest, evaluate};
+use kirkwood::{Error, Result};
 
 /// A system and the frames whose energies are wanted.
 #[derive(Debug, Args)]
@@ -36,6 +37,15 @@ pub struct OfEnergy {
     #[arg(long, value_name = "NAME")]
     pub force_field: Option<String>,
 
+    /// What happens at long distance: pme and reaction_field are in the box of the trajectory or of the topology,
+    /// with the mean Lennard-Jones energy beyond the cutoff [default: no_cutoff, or what a System has]
+    #[arg(long, value_enum, value_name = "METHOD")]
+    pub nonbonded: Option<LongRange>,
+
+    /// Cutoff of --nonbonded in nm
+    #[arg(long, value_name = "NM", default_value_t = 1.0, requires = "nonbonded")]
+    pub cutoff: f64,
+
     /// Show a column per term (JSON has them always)
     #[arg(long)]
     pub terms: bool,
@@ -53,6 +63,18 @@ pub struct OfEnergy {
     pub threads: Option<usize>,
 }
 
+/// What happens to pairs at long distance.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum LongRange {
+    /// All pairs interact; no box
+    NoCutoff,
+    /// Particle-mesh Ewald with the tolerance 0.0005
+    Pme,
+    /// Coulomb ends at the cutoff, with a dielectric constant of 78.3 beyond
+    ReactionField,
+}
+
 /// How numbers are held.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum OfArithmetic {
@@ -63,8 +85,33 @@ pub enum OfArithmetic {
 }
 
 impl OfEnergy {
-    fn request(&self) -> EnergyRequest {
-        EnergyRequest {
+    fn nonbonded(&self) -> Result<Option<NonbondedMethod>> {
+        let cutoff_nm = self.cutoff;
+        if !(cutoff_nm.is_finite() && cutoff_nm > 0.0) {
+            return Err(Error::config("cutoff", format!("{cutoff_nm} nm is not a distance"), "try 1.0"));
+        }
+        let (switching_nm, dispersion_correction) = (None, true);
+        Ok(self.nonbonded.map(|method| match method {
+            LongRange::NoCutoff => NonbondedMethod::NoCutoff,
+            LongRange::Pme => NonbondedMethod::ParticleMeshEwald {
+                cutoff_nm,
+                tolerance: 5e-4,
+                switching_nm,
+                dispersion_correction,
+                splitting: None,
+            },
+            LongRange::ReactionField => NonbondedMethod::ReactionField {
+                cutoff_nm,
+                dielectric: 78.3,
+                periodic: true,
+                switching_nm,
+                dispersion_correction,
+            },
+        }))
+    }
+
+    fn request(&self) -> Result<EnergyRequest> {
+        Ok(EnergyRequest {
             system: SystemRequest {
                 topology: self.topology.clone(),
                 structure: self.structure.clone(),
@@ -74,11 +121,12 @@ impl OfEnergy {
             },
             trajectory: self.trajectory.clone(),
             forces: self.forces,
+            nonbonded: self.nonbonded()?,
             precision: match self.precision {
                 OfArithmetic::Double => Precision::Double,
                 OfArithmetic::Single => Precision::Single,
             },
-        }
+        })
     }
 }
 
@@ -88,7 +136,7 @@ pub fn perform(of_energy: &OfEnergy, json: bool) -> Result<ExitCode> {
         // Fails only when a pool exists already, which is never the case here.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
     }
-    let energies = evaluate(&of_energy.request())?;
+    let energies = evaluate(&of_energy.request()?)?;
     for warning in &energies.warnings {
         eprintln!("warning: {warning}");
     }

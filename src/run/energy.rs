@@ -6,11 +6,12 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::force_field::molecular_system::{SystemRequest, load};
+use crate::force_field::parameters::{NonbondedMethod, Parameters};
 use crate::potential::{MolecularMechanics, Precision, TermEnergies};
 use crate::system::Topology;
-use crate::trajectory::{LengthUnit, read_in_blocks};
+use crate::trajectory::{LengthUnit, read_boxes, read_in_blocks};
 
 /// What the command line asks for.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,7 +22,9 @@ pub struct EnergyRequest {
     pub trajectory: PathBuf,
     /// Whether forces are wanted as well.
     pub forces: bool,
-    /// Of the arithmetic.
+    /// What happens to pairs at long distance; absent: what the system says.
+    pub nonbonded: Option<NonbondedMethod>,
+    /// Of the arithmetic. A trajectory with boxes, in a periodic system, is evaluated in double precision.
     pub precision: Precision,
 }
 
@@ -50,12 +53,15 @@ pub struct FrameEnergies {
 }
 
 /// Evaluates every frame; a block of frames at a time is in memory, evaluated by all threads.
+///
+/// Periodic interactions are those of the boxes of the trajectory, where it has any, and else of the box of the system.
 pub fn evaluate(request: &EnergyRequest) -> Result<Energies> {
     // Coordinates that are in memory at a time: 24 MB.
     const COORDINATES: usize = 3 << 20;
     // An energy in kJ/mol that only atoms within each other have.
     const OVERLAPPING: f64 = 1e9;
-    let system = load(&request.system)?;
+    let mut system = load(&request.system)?;
+    let boxes_nm = set_long_range(&mut system.parameters, request)?;
     let topology = &system.parameters.topology;
     let engine = MolecularMechanics::new(&system.parameters)?;
     let n_coordinates = 3 * topology.n_atoms();
@@ -63,7 +69,12 @@ pub fn evaluate(request: &EnergyRequest) -> Result<Energies> {
     let mut frames = Vec::new();
     let mut take = |positions_nm: &[f64]| {
         let mut forces = request.forces.then(|| vec![0.0; positions_nm.len()]);
-        let terms = engine.evaluate(request.precision, &[], positions_nm, forces.as_deref_mut());
+        let n_frames = positions_nm.len() / n_coordinates;
+        let terms = match boxes_nm.as_ref().and_then(|boxes| boxes.get(frames.len()..frames.len() + n_frames))
+        {
+            Some(boxes_nm) => engine.energies_in_boxes(positions_nm, boxes_nm, forces.as_deref_mut())?,
+            None => engine.evaluate(request.precision, &[], positions_nm, forces.as_deref_mut()),
+        };
         for (idx, (terms, x)) in terms.into_iter().zip(positions_nm.chunks_exact(n_coordinates)).enumerate() {
             let forces =
                 forces.as_ref().map(|forces| forces[idx * n_coordinates..][..n_coordinates].to_vec());
@@ -78,6 +89,30 @@ pub fn evaluate(request: &EnergyRequest) -> Result<Energies> {
     let (_, warnings) =
         read_in_blocks(&request.trajectory, topology.n_atoms(), LengthUnit::Nm, block, &mut take)?;
     Ok(Energies { system: system.name, has_cmap: !system.parameters.cmaps.is_empty(), frames, warnings })
+}
+
+/// Gives a system the interactions that were asked for; the boxes of the trajectory, if they matter.
+fn set_long_range(
+    parameters: &mut Parameters,
+    request: &EnergyRequest,
+) -> Result<Option<Vec<[[f64; 3]; 3]>>> {
+    let method = &mut parameters.nonbonded.method;
+    if let Some(wanted) = request.nonbonded {
+        if *method != NonbondedMethod::NoCutoff && *method != wanted {
+            let message = "a serialised System has its own non-bonded method";
+            return Err(Error::config("nonbonded", message, "leave it out"));
+        }
+        *method = wanted;
+    }
+    let is_periodic = matches!(
+        method,
+        NonbondedMethod::ParticleMeshEwald { .. } | NonbondedMethod::ReactionField { periodic: true, .. }
+    );
+    let boxes_nm = if is_periodic { read_boxes(&request.trajectory)? } else { None };
+    if let (None, Some(boxes_nm)) = (parameters.box_vectors_nm, &boxes_nm) {
+        parameters.box_vectors_nm = boxes_nm.first().copied();
+    }
+    Ok(boxes_nm)
 }
 
 /// The closest two atoms, which are why an energy is enormous.

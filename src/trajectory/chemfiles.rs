@@ -8,7 +8,7 @@
 use super::collector::{Collector, check_frame};
 use super::load::Structure;
 use crate::error::{Error, Result};
-use crate::system::{Atom, Topology, elements};
+use crate::system::{Atom, Topology, box_vectors_nm, elements};
 use crate::trajectory::ensemble::Ensemble;
 use chemfiles::{Frame, Trajectory};
 use std::cell::RefCell;
@@ -161,6 +161,26 @@ pub(super) fn read(path: &Path, collector: &mut Collector<'_>) -> Result<usize> 
         }
     }
     Ok(opened.n_frames)
+}
+
+/// Box vectors of each frame in nm; `None` where a frame has no box.
+pub(super) fn read_boxes(path: &Path) -> Result<Option<Vec<[[f64; 3]; 3]>>> {
+    // Files of structures without a crystal have a box of 1 Å.
+    const SMALLEST_ANGSTROM: f64 = 1.5;
+    let mut opened = Opened::new(path)?;
+    let mut frame = Frame::new();
+    let mut boxes = Vec::with_capacity(opened.n_frames);
+    for frame_idx in 0..opened.n_frames {
+        opened.read(path, frame_idx, &mut frame)?;
+        let cell = frame.cell();
+        let (edges, angles) = (cell.lengths(), cell.angles());
+        let found = (edges.iter().all(|&edge| edge > SMALLEST_ANGSTROM))
+            .then(|| box_vectors_nm(edges.map(|edge| edge * NM_PER_ANGSTROM), angles))
+            .flatten();
+        let Some(vectors) = found else { return Ok(None) };
+        boxes.push(vectors);
+    }
+    Ok(Some(boxes))
 }
 
 fn positions_in_nm(frame: &Frame, positions_nm: &mut Vec<f64>) {

@@ -1,7 +1,7 @@
 //! From files to an ensemble of beads.
 
 use super::collector::{Collector, FrameRange};
-use super::{amber_coordinates, chemfiles, numpy, pytorch};
+use super::{AmberCoordinates, amber_coordinates, chemfiles, numpy, pytorch};
 use crate::error::{Error, Result};
 use crate::system::amber_prmtop::Prmtop;
 use crate::system::{Mapping, MappingSettings, Topology};
@@ -198,6 +198,20 @@ pub fn read_in_blocks(
     let n_frames = read_file(path, unit, &mut collector)?;
     collector.finish_blocks()?;
     Ok((n_frames, chemfiles::take_warnings()))
+}
+
+/// Box vectors of each frame, rows a, b, c in nm; `None` where the file has none, or not for every frame.
+///
+/// The file is read once more for them, since few callers want boxes. NumPy, PyTorch and HDF5 arrays have none here.
+pub fn read_boxes(path: &Path) -> Result<Option<Vec<[[f64; 3]; 3]>>> {
+    require_content(path)?;
+    match Format::of(path) {
+        Format::Chemfiles => chemfiles::read_boxes(path),
+        Format::AmberCoordinates => {
+            Ok(AmberCoordinates::read(path)?.box_vectors_nm.map(|vectors| vec![vectors]))
+        }
+        Format::Numpy | Format::NumpyArchive | Format::PyTorch | Format::Hdf5 => Ok(None),
+    }
 }
 
 /// The positions of the first frame of a file, `[atom][xyz]` in nm; arrays are in nm.

@@ -27,7 +27,7 @@ pub use dcd::DcdWriter;
 pub use decomposition::{Pca, Projection, Tica, pair_distances};
 pub use ensemble::Ensemble;
 pub use load::{
-    InspectedFile, Inspection, LengthUnit, Loaded, Structure, TrajectoryFiles, inspect, load,
+    InspectedFile, Inspection, LengthUnit, Loaded, Structure, TrajectoryFiles, inspect, load, read_boxes,
     read_first_frame, read_in_blocks, read_structure,
 };
 pub use split::{Split, SplitSettings};

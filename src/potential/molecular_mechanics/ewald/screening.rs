@@ -2,8 +2,6 @@
 
 use std::f64::consts::FRAC_2_SQRT_PI;
 
-use statrs::function::erf::erfc;
-
 /// A pair of unit charges (without Coulomb's constant): energy, and its slope divided by the distance.
 pub trait Screening: Sync {
     /// `square` = r², `inverse` = 1/r.
@@ -72,6 +70,22 @@ impl Gaussian {
         let value = (1.0 - complement) / r;
         [value, (alpha * gauss - value) / square]
     }
+}
+
+/// The complementary error function of x ≥ 0, to rounding: by the series 2/√π exp(−x²) Σ 2ⁿ x²ⁿ⁺¹/(2n + 1)!!, whose
+/// terms have one sign, and by a continued fraction where that would cancel.
+pub fn erfc(x: f64) -> f64 {
+    let gauss = FRAC_2_SQRT_PI * (-x * x).exp();
+    if x < 1.5 {
+        let (mut term, mut sum) = (x, x);
+        for n in 1..60 {
+            term *= 2.0 * x * x / f64::from(2 * n + 1);
+            sum += term;
+        }
+        return 1.0 - gauss * sum;
+    }
+    let tail = (1..120).rev().fold(x, |tail, n| x + 0.5 * f64::from(n) / tail);
+    0.5 * gauss / tail
 }
 
 impl Screening for Gaussian {

@@ -3,9 +3,7 @@
 
 use std::f64::consts::PI;
 
-use statrs::function::erf::erfc;
-
-use super::screening::{Gaussian, Screening};
+use super::screening::{Gaussian, Screening, erfc};
 use super::*;
 use crate::force_field::parameters::{EwaldSplitting, Exception, Nonbonded, Parameters};
 use crate::potential::{BlockPotential, LANES, MolecularMechanics};
@@ -156,7 +154,7 @@ fn screening_has_the_values_of_tables() {
         (5.0, 1.537_459_794_428_035e-12),
     ];
     for (x, expected) in values {
-        assert!((gaussian.complement(x)[0] - expected).abs() < 1e-14);
+        assert!((erfc(x) / expected - 1.0).abs() < 2e-15, "{x}");
     }
     for k in 1..700 {
         let x = 0.01 * f64::from(k) + 0.001_234;
@@ -209,9 +207,9 @@ fn the_mesh_agrees_with_the_plain_sum_of_a_charged_skewed_box() {
         errors.push([(found - exact).abs(), difference(&forces, &exact_forces)]);
     }
     let scale = [exact.abs(), largest(&exact_forces)];
-    assert!(errors[1][0] < 1e-6 * scale[0] && errors[1][1] < 1e-5 * scale[1], "{errors:?} of {scale:?}");
+    assert!(errors[1][0] < 1e-6 * scale[0] && errors[1][1] < 5e-5 * scale[1], "{errors:?} of {scale:?}");
     // Forces from splines of order 5 converge as the fourth power of the spacing.
-    assert!(errors[0][1] > 8.0 * errors[1][1], "{errors:?} of {scale:?}");
+    assert!(errors[0][1] > 16.0 * errors[1][1], "{errors:?} of {scale:?}");
 }
 
 /// Twenty atoms with everything: net charge, Lennard-Jones, exclusions, 1-4 exceptions.
@@ -294,8 +292,7 @@ fn images_are_the_same_atoms() {
 fn the_list_of_cells_finds_every_pair_once_for_any_number_of_threads() {
     // Boxes of one, of few and of many cells along an axis, and more than one task.
     let boxes = [(SKEWED, 0.9), (SKEWED, 0.31), ([[9.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.3, -0.4, 2.0]], 0.5)];
-    for (box_nm, cutoff) in boxes {
-        let n = 2300;
+    for ((box_nm, cutoff), n) in boxes.into_iter().flat_map(|case| [(case, 300), (case, 2100)]) {
         let mut parameters =
             ions((0..n).map(|k| (0.7 * k as f64).sin()).collect(), box_nm, reaction_field(cutoff));
         parameters.nonbonded.sigma_nm = vec![0.03; n];
@@ -315,39 +312,40 @@ fn the_list_of_cells_finds_every_pair_once_for_any_number_of_threads() {
         let (cell, begin) = (periodic.cell(), 0.8 * cutoff);
         let sites: Vec<[f64; 3]> = x.as_chunks::<3>().0.iter().map(|x| cell.fractional(*x)).collect();
         let mut expected = periodic.dispersion / cell.volume;
-        let mut expected_force = [0.0; 3];
-        for i in 0..n {
-            for j in i + 1..n {
-                // The nearest image is among these, since the box is reduced.
-                for image in 0..27 {
-                    let s: [f64; 3] = std::array::from_fn(|axis| {
-                        let d = sites[i][axis] - sites[j][axis];
-                        d - d.round() + [image / 9, image / 3 % 3, image % 3][axis] as f64 - 1.0
-                    });
-                    let d = cell.cartesian(s);
-                    let square: f64 = d.iter().map(|d| d * d).sum();
-                    if square >= cutoff * cutoff {
-                        continue;
-                    }
-                    let r = square.sqrt();
-                    let [coulomb, slope] = field.pair(square, 1.0 / r);
-                    let product = periodic.atoms.charges[i] * periodic.atoms.charges[j];
-                    let sixth = (0.03 / r).powi(6);
-                    let [factor, change] = direct::switch(((r - begin) / (cutoff - begin)).max(0.0));
-                    let bare = 2.0 * sixth * (sixth - 1.0);
-                    expected += product * coulomb + bare * factor;
-                    let steep = 2.0 * sixth * (6.0 - 12.0 * sixth) / square * factor
-                        + bare * change / (cutoff - begin) / r
-                        + product * slope;
-                    if i == 0 {
-                        (0..3).for_each(|axis| expected_force[axis] -= steep * d[axis]);
-                    }
+        // All atoms of the small system, some of the large one.
+        let looked_at = if n == 300 { n } else { 20 };
+        for i in 0..looked_at {
+            let mut force = [0.0; 3];
+            // The nearest image is among these, since the box is reduced.
+            for (j, image) in (0..n).filter(|j| *j != i).flat_map(|j| (0..27).map(move |image| (j, image))) {
+                let s: [f64; 3] = std::array::from_fn(|axis| {
+                    let d = sites[i][axis] - sites[j][axis];
+                    d - d.round() + [image / 9, image / 3 % 3, image % 3][axis] as f64 - 1.0
+                });
+                let d = cell.cartesian(s);
+                let square: f64 = d.iter().map(|d| d * d).sum();
+                if square >= cutoff * cutoff {
+                    continue;
                 }
+                let r = square.sqrt();
+                let [coulomb, slope] = field.pair(square, 1.0 / r);
+                let product = periodic.atoms.charges[i] * periodic.atoms.charges[j];
+                let sixth = (0.03 / r).powi(6);
+                let [factor, change] = direct::switch(((r - begin) / (cutoff - begin)).max(0.0));
+                let bare = 2.0 * sixth * (sixth - 1.0);
+                expected += 0.5 * (product * coulomb + bare * factor);
+                let steep = 2.0 * sixth * (6.0 - 12.0 * sixth) / square * factor
+                    + bare * change / (cutoff - begin) / r
+                    + product * slope;
+                (0..3).for_each(|axis| force[axis] -= steep * d[axis]);
+            }
+            for (axis, expected) in force.into_iter().enumerate() {
+                let found = forces[3 * i + axis];
+                assert!((found - expected).abs() < 1e-9 * largest(&forces), "{found} {expected}");
             }
         }
-        assert!((found - expected).abs() < 1e-9 * expected.abs(), "{found} {expected}");
-        for (found, expected) in forces.iter().zip(expected_force) {
-            assert!((found - expected).abs() < 1e-9 * largest(&forces), "{found} {expected}");
+        if looked_at == n {
+            assert!((found - expected).abs() < 1e-9 * expected.abs(), "{found} {expected}");
         }
     }
 }
