@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use kirkwood::force_field::molecular_system::{SystemRequest, load};
+use kirkwood::force_field::shipped;
+use kirkwood::potential::MolecularMechanics;
 use serde_json::Value;
 
 use crate::common::{json, root, run};
@@ -201,4 +204,73 @@ fn broken_input_is_located() {
     assert!(message.contains("own solvent"), "{message}");
     let (message, _) = error_of(&["alanine_dipeptid", &positions]);
     assert!(message.contains("alanine_dipeptid"), "{message}");
+}
+
+/// `systems/NAME/energies.csv` holds OpenMM's energies of the start structure, a line per solvent.
+#[test]
+fn every_shipped_system_has_its_reference_energies() {
+    let names = shipped::names();
+    let molecules: Vec<&String> =
+        names.iter().filter(|name| root().join("systems").join(name).is_dir()).collect();
+    assert_eq!(molecules.len(), 6);
+    for name in &names {
+        let request = SystemRequest { topology: name.into(), ..SystemRequest::default() };
+        let system = load(&request).unwrap();
+        let molecule =
+            molecules.iter().filter(|molecule| name.starts_with(**molecule)).max_by_key(|m| m.len());
+        let table = root().join("systems").join(molecule.unwrap()).join("energies.csv");
+        let table = fs::read_to_string(table).unwrap();
+        let solvent = system
+            .parameters
+            .implicit_solvent
+            .as_ref()
+            .map_or_else(|| "vacuum".to_string(), |solvent| format!("{:?}", solvent.model).to_lowercase());
+        let line = table.lines().find(|line| line.starts_with(&solvent)).unwrap();
+        let expected: Vec<f64> = line.split(',').skip(1).map(|value| value.parse().unwrap()).collect();
+        let mechanics = MolecularMechanics::new(&system.parameters).unwrap();
+        let terms = mechanics.energies(&system.positions_nm.unwrap(), None)[0];
+        let found =
+            [terms.total(), terms.bond, terms.angle, terms.torsion, terms.nonbonded, terms.implicit_solvent];
+        assert_eq!(expected.len(), found.len());
+        for (found, expected) in found.iter().zip(&expected) {
+            let allowed = 1e-8 * expected.abs().max(1e-2);
+            assert!((found - expected).abs() <= allowed, "{name}: {found} instead of {expected}");
+        }
+    }
+}
+
+#[test]
+fn what_openmm_refuses_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let refused = |name: &str, content: &str, arguments: &[&str]| {
+        let path = home.path().join(name);
+        fs::write(&path, content).unwrap();
+        let (message, code) = error_of(
+            &[&[text(&path).as_str(), text(&data().join("aldp_2.npy")).as_str()], arguments].concat(),
+        );
+        assert_eq!(code, 2, "{message}");
+        message
+    };
+    let xml = fs::read_to_string(data().join("aldp_obc2.xml")).unwrap();
+    let pdb = text(&root().join("tests/data/aldp.pdb"));
+    let exception = xml.lines().find(|line| line.contains("<Exception ")).unwrap();
+    let message = refused(
+        "twice.xml",
+        &xml.replacen(exception, &format!("{exception}\n{exception}"), 1),
+        &["--structure", &pdb],
+    );
+    assert!(message.contains("each pair once") && message.contains("NonbondedForce"), "{message}");
+
+    let prmtop = fs::read_to_string(root().join("tests/data/aldp.prmtop")).unwrap();
+    let start = prmtop.find("%FLAG EXCLUDED_ATOMS_LIST").unwrap();
+    let (head, tail) = prmtop.split_at(start);
+    let twice = format!("{head}{}", tail.replacen("       2       3", "       2       2", 1));
+    let message = refused("twice.prmtop", &twice, &[]);
+    assert!(message.contains("EXCLUDED_ATOMS_LIST") && message.contains("twice"), "{message}");
+
+    let start = prmtop.find("%FLAG SCREEN").unwrap();
+    let (head, tail) = prmtop.split_at(start);
+    let zero = format!("{head}{}", tail.replacen("8.50000000E-01", "0.00000000E+00", 1));
+    let message = refused("zero.prmtop", &zero, &["--implicit-solvent", "obc2"]);
+    assert!(message.contains("SCREEN") && message.contains("atom 1"), "{message}");
 }

@@ -12,8 +12,8 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 use crate::force_field::parameters::{
-    Cmap, CmapGrid, DistanceConstraint, Exception, HarmonicAngle, HarmonicBond, Nonbonded, PairTable,
-    Parameters, PeriodicTorsion, RyckaertBellemansTorsion,
+    Cmap, CmapGrid, DistanceConstraint, Exception, HarmonicAngle, HarmonicBond, LARGEST_ANGLE_RAD, Nonbonded,
+    PairTable, Parameters, PeriodicTorsion, RyckaertBellemansTorsion,
 };
 use crate::system::amber_prmtop::Prmtop;
 use crate::system::{Topology, box_vectors_nm};
@@ -218,6 +218,9 @@ fn bonds(
 fn angles(file: &Prmtop, sizes: &Sizes) -> Result<Vec<HarmonicAngle>> {
     let stiffness = file.counted_reals("ANGLE_FORCE_CONSTANT", sizes.n_angle_types)?;
     let angle = file.counted_reals("ANGLE_EQUIL_VALUE", sizes.n_angle_types)?;
+    if let Some(bad) = angle.iter().find(|&&angle| !(0.0..=LARGEST_ANGLE_RAD).contains(&angle)) {
+        return Err(file.error("ANGLE_EQUIL_VALUE", "angles of 0 to π", bad.to_string()));
+    }
     let mut angles = Vec::new();
     for (part, flag) in ["ANGLES_INC_HYDROGEN", "ANGLES_WITHOUT_HYDROGEN"].into_iter().enumerate() {
         for (stored, kind) in rows::<3>(file, flag, sizes.angles[part], sizes.n_atoms, sizes.n_angle_types)? {
@@ -414,6 +417,7 @@ fn exceptions(
         let expected = format!("numbers that sum to {} as in POINTERS", excluded.len());
         return Err(file.error("NUMBER_EXCLUDED_ATOMS", expected, total.to_string()));
     }
+    let mut listed = HashSet::new();
     let mut start = 0;
     for (i, &count) in counts.iter().enumerate() {
         let end = start + count as usize;
@@ -427,6 +431,10 @@ fn exceptions(
                     expected,
                     format!("{stored} for atom {}", i + 1),
                 ));
+            }
+            if !listed.insert([i.min(j), i.max(j)]) {
+                let found = format!("atoms {} and {} twice", i + 1, j + 1);
+                return Err(file.error("EXCLUDED_ATOMS_LIST", "each pair once", found));
             }
             if known.insert([i.min(j), i.max(j)]) {
                 exceptions.push(Exception {

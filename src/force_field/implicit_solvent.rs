@@ -82,6 +82,12 @@ pub fn of_prmtop(
             return Err(atom_error(file, "RADII", topology, atom, expected, &found));
         }
     }
+    if model == GeneralizedBorn::Obc2
+        && let Some(atom) = screening.iter().position(|&factor| factor <= 0.0)
+    {
+        let found = screening[atom].to_string();
+        return Err(atom_error(file, "SCREEN", topology, atom, "a factor above 0", &found));
+    }
     let radii: Vec<Radius> = radii_nm
         .into_iter()
         .zip(screening)

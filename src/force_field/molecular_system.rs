@@ -174,6 +174,9 @@ fn shipped(request: &SystemRequest) -> Result<MolecularSystem> {
     if path.is_dir() && !shipped::names().iter().any(|known| *known == name) {
         return Err(Error::file(path, "", "a topology", "a directory"));
     }
+    if path.exists() && !path.is_dir() {
+        return Err(Error::file(path, "", "a regular file", "a device or a pipe"));
+    }
     if path.extension().is_some() || name.contains(['/', '\\']) {
         let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
         return Err(Error::io("read", path)(missing));

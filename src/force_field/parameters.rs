@@ -15,6 +15,9 @@ pub const COULOMB: f64 = 138.935_457_644_381_98;
 /// The constant in the generalised-Born expressions that OpenMM writes for OBC1 and GBn2.
 pub const COULOMB_CUSTOM_GB: f64 = 138.935_485;
 
+/// The largest θ₀ of an angle in rad: π as files round it.
+pub const LARGEST_ANGLE_RAD: f64 = 1.000_001 * std::f64::consts::PI;
+
 /// Everything that determines the energy of a conformation.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Parameters {

@@ -230,6 +230,14 @@ impl Prmtop {
             return Err(Error::file(&self.path, place, expected, format!("{starts:?}")));
         }
 
+        // Masses name elements, unless mass was moved from heavy atoms to hydrogens.
+        let is_heavy_hydrogen = |(name, &mass_da): (&String, &f64)| {
+            name.starts_with('H')
+                && elements::by_mass(mass_da).is_none_or(|element| element.symbol == "He")
+                && (1.3..4.1).contains(&mass_da)
+        };
+        let repartitioned = names.iter().zip(&masses_da).any(is_heavy_hydrogen);
+
         let mut residue = 0;
         let mut atoms = Vec::with_capacity(n_atoms);
         for (idx, name) in names.into_iter().enumerate() {
@@ -238,8 +246,11 @@ impl Prmtop {
             }
             let element = match numbers.get(idx) {
                 Some(&number) => elements::by_number(number),
-                None => elements::by_mass(masses_da[idx])
-                    .or_else(|| elements::by_atom_name(&name, &labels[residue])),
+                None => {
+                    let by_name = elements::by_atom_name(&name, &labels[residue]);
+                    let by_mass = elements::by_mass(masses_da[idx]);
+                    if repartitioned { by_name.or(by_mass) } else { by_mass.or(by_name) }
+                }
             };
             atoms.push(Atom {
                 name,
@@ -319,6 +330,27 @@ mod tests {
         let charge: f64 = file.reals("CHARGE").expect("charges").iter().sum();
         assert!((charge / 18.2223).abs() < 1e-6, "a neutral molecule");
         assert_eq!(file.integers("POINTERS").expect("pointers").len(), 31);
+    }
+
+    #[test]
+    fn repartitioned_masses_do_not_name_elements() {
+        let older = FILE.replace("%FLAG ATOMIC_NUMBER", "%FLAG OTHER");
+        let section = older.find("%FLAG MASS").expect("in the file");
+        // With 3 Da of each hydrogen, oxygen would weigh as nitrogen does, and nitrogen as carbon.
+        let (head, tail) = older.split_at(section);
+        let end = tail[1..].find("%FLAG").expect("another section") + 1;
+        let moved = tail[..end]
+            .replace("1.00800000E+00", "3.02400000E+00")
+            .replace("1.60000000E+01", "1.39840000E+01")
+            .replace("1.40100000E+01", "1.19940000E+01");
+        assert_ne!(moved, tail[..end]);
+        let text = format!("{head}{moved}{}", &tail[end..]);
+        let elements = |text: &str| -> Vec<String> {
+            let file = Prmtop::parse(Path::new("a.prmtop"), text).expect("a good file");
+            file.topology().expect("a good file").atoms.into_iter().map(|atom| atom.element).collect()
+        };
+        assert_eq!(elements(&text), elements(FILE));
+        assert_eq!(elements(&older), elements(FILE));
     }
 
     #[test]

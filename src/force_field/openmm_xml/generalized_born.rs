@@ -32,11 +32,15 @@ pub(super) fn built_in<'a>(file: File<'a>, force: Node<'a, 'a>, n_atoms: usize) 
     for particle in file.children(force, "Particles", "Particle")? {
         let radius_nm = file.real(particle, "r")?;
         let offset_radius_nm = radius_nm - offset_nm;
+        let scale = file.real(particle, "scale")?;
+        if scale <= 0.0 {
+            return Err(file.error(particle, "a scale above 0", scale.to_string()));
+        }
         atoms.push(BornAtom {
             charge: file.real(particle, "q")?,
             radius_nm,
             offset_radius_nm,
-            scaled_radius_nm: file.real(particle, "scale")? * offset_radius_nm,
+            scaled_radius_nm: scale * offset_radius_nm,
             alpha: 1.0,
             beta: 0.8,
             gamma: 4.85,

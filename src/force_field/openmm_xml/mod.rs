@@ -7,14 +7,15 @@
 
 mod generalized_born;
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use roxmltree::{Document, Node};
 
 use crate::error::{Error, Result};
 use crate::force_field::parameters::{
-    Cmap, CmapGrid, DistanceConstraint, EwaldSplitting, Exception, HarmonicAngle, HarmonicBond, Nonbonded,
-    NonbondedMethod, Parameters, PeriodicTorsion, RyckaertBellemansTorsion,
+    Cmap, CmapGrid, DistanceConstraint, EwaldSplitting, Exception, HarmonicAngle, HarmonicBond,
+    LARGEST_ANGLE_RAD, Nonbonded, NonbondedMethod, Parameters, PeriodicTorsion, RyckaertBellemansTorsion,
 };
 use crate::system::{Atom, Topology};
 
@@ -218,9 +219,13 @@ impl<'a> File<'a> {
             }
             "HarmonicAngleForce" => {
                 for angle in self.children(force, "Angles", "Angle")? {
+                    let angle_rad = self.real(angle, "a")?;
+                    if !(0.0..=LARGEST_ANGLE_RAD).contains(&angle_rad) {
+                        return Err(self.error(angle, "an angle of 0 to π", angle_rad.to_string()));
+                    }
                     parameters.angles.push(HarmonicAngle {
                         atoms: self.atom_indices(angle, ["p1", "p2", "p3"], n_atoms)?,
-                        angle_rad: self.real(angle, "a")?,
+                        angle_rad,
                         stiffness: self.real(angle, "k")?,
                     });
                 }
@@ -316,9 +321,15 @@ impl<'a> File<'a> {
             nonbonded.sigma_nm.push(self.real(particle, "sig")?);
             nonbonded.epsilon.push(self.real(particle, "eps")?);
         }
+        let mut known = HashSet::new();
         for exception in self.children(force, "Exceptions", "Exception")? {
+            let atoms @ [i, j] = self.atom_indices(exception, ["p1", "p2"], n_atoms)?;
+            if i == j || !known.insert([i.min(j), i.max(j)]) {
+                let expected = "two particles, and each pair once";
+                return Err(self.error(exception, expected, format!("particles {i} and {j}")));
+            }
             nonbonded.exceptions.push(Exception {
-                atoms: self.atom_indices(exception, ["p1", "p2"], n_atoms)?,
+                atoms,
                 charge_product: self.real(exception, "q")?,
                 sigma_nm: self.real(exception, "sig")?,
                 epsilon: self.real(exception, "eps")?,

@@ -87,7 +87,7 @@ struct Factors<L> {
 }
 
 /// Memory for one block of conformations.
-struct Workspace<L> {
+struct Workspace<L: Lane> {
     x: Vec<[L; 3]>,
     forces: Vec<[L; 3]>,
     pairs: PairMemory<L>,
@@ -269,24 +269,30 @@ impl MolecularMechanics {
             .zip(forces.par_chunks_mut(L::WIDTH * per_frame))
             .enumerate()
             .for_each_init(
-                || Workspace::<L>::new(tables),
-                |workspace, (chunk, (((x, energies), derivatives), forces))| {
+                || {
+                    let lanes = || vec![0.0; L::WIDTH * dimension];
+                    (Workspace::<L>::new(tables), lanes(), lanes())
+                },
+                |(workspace, input, output), (chunk, (((x, energies), derivatives), forces))| {
                     let n = energies.len();
                     let mut lambdas = [1.0; LANES];
                     for (lane, lambda) in lambda.iter().skip(chunk * L::WIDTH).take(n).enumerate() {
                         lambdas[lane] = *lambda;
                     }
-                    let mut values = [0.0; LANES];
-                    for (atom, position) in workspace.x.iter_mut().enumerate() {
-                        for (axis, component) in position.iter_mut().enumerate() {
-                            for (lane, value) in values.iter_mut().enumerate().take(L::WIDTH) {
-                                let frame = &x[lane.min(n - 1) * dimension..][..dimension];
-                                *value = frame[3 * atom + axis] - frame[axis];
-                            }
-                            *component = L::from_f64(&values);
-                        }
+                    for lane in 0..L::WIDTH {
+                        let frame = &x[lane.min(n - 1) * dimension..][..dimension];
+                        let values = input[lane..].iter_mut().step_by(L::WIDTH);
+                        values.zip(frame).for_each(|(value, x)| *value = *x);
                     }
-                    compiled(self, tables, &self.path.factors(&lambdas), workspace, wants_forces);
+                    let factors = self.path.factors(&lambdas);
+                    compiled(
+                        self,
+                        tables,
+                        &factors,
+                        input,
+                        wants_forces.then_some(&mut output[..]),
+                        workspace,
+                    );
                     for (lane, energies) in energies.iter_mut().enumerate() {
                         let [bond, angle, torsion, cmap, nonbonded, polar, surface_area] =
                             workspace.energies.map(|term| term[lane]);
@@ -303,11 +309,9 @@ impl MolecularMechanics {
                     }
                     derivatives.copy_from_slice(&workspace.soft_core[..n]);
                     if wants_forces {
-                        for (coordinate, force) in workspace.forces.as_flattened().iter().enumerate() {
-                            force.to_f64(&mut values);
-                            for (lane, frame) in forces.chunks_exact_mut(dimension).enumerate() {
-                                frame[coordinate] = values[lane];
-                            }
+                        for (lane, frame) in forces.chunks_exact_mut(dimension).enumerate() {
+                            let values = output[lane..].iter().step_by(L::WIDTH);
+                            values.zip(frame).for_each(|(value, force)| *force = *value);
                         }
                     }
                     let Some(periodic) = self.periodic.as_ref().filter(|_| tables.is_periodic) else {
@@ -322,6 +326,34 @@ impl MolecularMechanics {
                 },
             );
         (energies, derivatives)
+    }
+}
+
+/// Positions relative to the first atom, `[atom][xyz][lane]`, rounded.
+///
+/// This and [`store`] are compiled with the loops between them: a conversion between precisions is one
+/// instruction there, and a function call anywhere else.
+#[inline(always)]
+fn load<L: Lane>(x: &[f64], positions: &mut [[L; 3]]) {
+    let first = &x[..3 * L::WIDTH];
+    for (position, values) in positions.iter_mut().zip(x.chunks_exact(3 * L::WIDTH)) {
+        for (axis, component) in position.iter_mut().enumerate() {
+            let lanes = axis * L::WIDTH..(axis + 1) * L::WIDTH;
+            let mut relative = [0.0; LANES];
+            for (value, (own, first)) in
+                relative.iter_mut().zip(values[lanes.clone()].iter().zip(&first[lanes]))
+            {
+                *value = own - first;
+            }
+            *component = L::from_f64(&relative);
+        }
+    }
+}
+
+#[inline(always)]
+fn store<L: Lane>(forces: &[[L; 3]], values: &mut [f64]) {
+    for (force, values) in forces.as_flattened().iter().zip(values.chunks_exact_mut(L::WIDTH)) {
+        force.to_f64(values);
     }
 }
 
@@ -350,7 +382,7 @@ fn evaluate<L: Lane, const FORCES: bool>(
             cutoff::nonbonded::<L, FORCES>(cutoff, x, forces).to_f64(nonbonded);
             nonbonded.iter_mut().for_each(|energy| *energy += cutoff.beyond);
         }
-        (None, None) => pairs::vacuum::<L, FORCES>(&tables.pairs, x, forces, nonbonded),
+        (None, None) => pairs::vacuum::<L, FORCES>(&tables.pairs, x, forces, pairs, nonbonded),
         (None, Some(born)) => {
             let sums = [&mut nonbonded[..], &mut polar[..], &mut surface[..]];
             if born.neck.is_some() {
@@ -374,25 +406,31 @@ macro_rules! compiled {
             mechanics: &MolecularMechanics,
             tables: &Tables<$scalar>,
             factors: &Factors<$lane>,
+            x: &[f64],
+            forces: Option<&mut [f64]>,
             workspace: &mut Workspace<$lane>,
-            forces: bool,
         ) {
             $(#[target_feature(enable = $feature)])?
             fn compiled<const FORCES: bool>(
                 mechanics: &MolecularMechanics,
                 tables: &Tables<$scalar>,
                 factors: &Factors<$lane>,
+                x: &[f64],
+                forces: &mut [f64],
                 workspace: &mut Workspace<$lane>,
             ) {
+                load(x, &mut workspace.x);
                 evaluate::<$lane, FORCES>(mechanics, tables, factors, workspace);
+                if FORCES {
+                    store(&workspace.forces, forces);
+                }
             }
             #[allow(unused_unsafe, reason = "without features nothing is unsafe")]
             // SAFETY: chosen by `simd`, which has found the instructions on this machine.
             unsafe {
-                if forces {
-                    compiled::<true>(mechanics, tables, factors, workspace);
-                } else {
-                    compiled::<false>(mechanics, tables, factors, workspace);
+                match forces {
+                    Some(forces) => compiled::<true>(mechanics, tables, factors, x, forces, workspace),
+                    None => compiled::<false>(mechanics, tables, factors, x, &mut [], workspace),
                 }
             }
         }
@@ -452,7 +490,9 @@ impl BlockPotential for MolecularMechanics {
     }
 }
 
-type Compiled<L, T> = fn(&MolecularMechanics, &Tables<T>, &Factors<L>, &mut Workspace<L>, bool);
+/// Energies of a block, and forces if there is where to put them; both arrays are `[atom][xyz][lane]`.
+type Compiled<L, T> =
+    fn(&MolecularMechanics, &Tables<T>, &Factors<L>, &[f64], Option<&mut [f64]>, &mut Workspace<L>);
 
 impl MolecularMechanics {
     /// One block of a [`BlockPotential`] in single precision.
@@ -468,19 +508,9 @@ impl MolecularMechanics {
         let Some(workspace) = memory.downcast_mut::<Workspace<L>>() else {
             unreachable!("the workspace was made by this potential")
         };
-        for (position, values) in workspace.x.iter_mut().zip(x.chunks_exact(3 * LANES)) {
-            for (axis, component) in position.iter_mut().enumerate() {
-                let (own, first) = (&values[axis * LANES..][..LANES], &x[axis * LANES..][..LANES]);
-                let relative: [f64; LANES] = std::array::from_fn(|lane| own[lane] - first[lane]);
-                *component = L::from_f64(&relative);
-            }
-        }
-        compiled(self, &self.single, &self.path.factors(lambda), workspace, true);
+        compiled(self, &self.single, &self.path.factors(lambda), x, Some(&mut *forces), workspace);
         for (lane, energy) in energies.iter_mut().enumerate() {
             *energy = workspace.energies.iter().map(|term| term[lane]).sum();
-        }
-        for (force, values) in workspace.forces.as_flattened().iter().zip(forces.chunks_exact_mut(LANES)) {
-            force.to_f64(values);
         }
         if let Some(periodic) = self.periodic.as_ref().filter(|_| self.single.is_periodic) {
             add_periodic(periodic, x, energies, forces, workspace);

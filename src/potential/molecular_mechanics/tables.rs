@@ -4,7 +4,7 @@ use super::AlchemicalPath;
 use super::ewald::dispersion;
 use super::lane::Lane;
 use crate::error::{Error, Result};
-use crate::force_field::parameters::{COULOMB, NonbondedMethod, Parameters};
+use crate::force_field::parameters::{BornAtom, COULOMB, Nonbonded, NonbondedMethod, Parameters};
 
 /// Two atoms and ½ k (r − r₀)².
 pub struct Bond<T> {
@@ -37,10 +37,139 @@ pub struct Pair<T> {
     pub coulomb: T,
     pub a: T,
     pub b: T,
-    /// Squared distance from which neither sphere of descreening touches the other atom.
+    /// Squared distance from which neither sphere of descreening touches the other atom nor exceeds 0.6 r.
     pub apart: T,
-    /// Squared distance from which the series of the descreening integral holds to single precision.
+    /// Squared distance from which the spheres do not exceed r/4.
     pub far: T,
+}
+
+impl Pair<f64> {
+    fn rounded<T>(&self, t: fn(f64) -> T) -> Pair<T> {
+        Pair { coulomb: t(self.coulomb), a: t(self.a), b: t(self.b), apart: t(self.apart), far: t(self.far) }
+    }
+}
+
+/// All pairs without cutoff, as rows i of pairs i < j.
+///
+/// N (N − 1)/2 pairs are too many to be stored for a large protein; then each row is made when it is needed.
+pub struct Pairs<T> {
+    n_atoms: usize,
+    /// One row after the other; empty with a cutoff, or if rows are made.
+    stored: Vec<Pair<T>>,
+    recipe: Recipe,
+    pub makes_rows: bool,
+    /// Whether what the first pass over the pairs finds is kept for the last, or computed twice.
+    pub keeps_slopes: bool,
+}
+
+impl<T: Copy> Pairs<T> {
+    /// Pairs of 2,900 atoms: 240 MB in both precisions.
+    const STORED: usize = 1 << 22;
+    /// Pairs of 510 atoms: 25 MB for each thread. Computing twice is faster than going to memory beyond the caches.
+    const KEPT: usize = 1 << 17;
+
+    fn new(parameters: &Parameters, path: &AlchemicalPath) -> Self {
+        let n_atoms = parameters.n_atoms();
+        let n_pairs = n_atoms * n_atoms.saturating_sub(1) / 2;
+        let plain = matches!(path, AlchemicalPath::None | AlchemicalPath::GbCharges);
+        Self {
+            n_atoms,
+            stored: Vec::new(),
+            recipe: Recipe::new(parameters),
+            makes_rows: n_pairs > Self::STORED && plain,
+            keeps_slopes: n_pairs <= Self::KEPT,
+        }
+    }
+
+    /// How many pairs.
+    pub fn count(&self) -> usize {
+        self.n_atoms * self.n_atoms.saturating_sub(1) / 2
+    }
+
+    /// Partners j = i + 1 … of atom i, perhaps made in memory of the caller.
+    #[inline(always)]
+    pub fn row<'a, L: Lane<Scalar = T>>(&'a self, i: usize, made: &'a mut RowMemory<T>) -> &'a [Pair<T>] {
+        if self.makes_rows {
+            self.make_row::<L>(i, made);
+            return &made.rounded;
+        }
+        let start = i * (2 * self.n_atoms - i - 1) / 2;
+        &self.stored[start..start + self.n_atoms - i - 1]
+    }
+
+    #[inline(never)]
+    fn make_row<L: Lane<Scalar = T>>(&self, i: usize, made: &mut RowMemory<T>) {
+        self.recipe.row(i, &mut made.exact);
+        made.rounded.clear();
+        made.rounded.extend(made.exact.iter().map(|pair| pair.rounded(L::scalar)));
+    }
+
+    /// Takes the ways of large molecules.
+    #[cfg(test)]
+    pub fn forget(&mut self) {
+        self.stored = Vec::new();
+        (self.makes_rows, self.keeps_slopes) = (true, false);
+    }
+}
+
+/// Where a row of pairs is made.
+pub struct RowMemory<T> {
+    exact: Vec<Pair<f64>>,
+    rounded: Vec<Pair<T>>,
+}
+
+impl<T: Copy> RowMemory<T> {
+    pub fn new(pairs: &Pairs<T>) -> Self {
+        let n = if pairs.makes_rows { pairs.n_atoms } else { 0 };
+        Self { exact: Vec::with_capacity(n), rounded: Vec::with_capacity(n) }
+    }
+}
+
+/// What pairs are made from.
+struct Recipe {
+    nonbonded: Nonbonded,
+    /// Partners j > i of each atom i that are exceptions and the index of the exception, sorted by j.
+    exceptions: Vec<Vec<(usize, usize)>>,
+    born: Option<Vec<BornAtom>>,
+}
+
+impl Recipe {
+    fn new(parameters: &Parameters) -> Self {
+        let mut exceptions = vec![Vec::new(); parameters.n_atoms()];
+        for (idx, exception) in parameters.nonbonded.exceptions.iter().enumerate() {
+            let [i, j] = sorted(exception.atoms);
+            exceptions[i].push((j, idx));
+        }
+        exceptions.iter_mut().for_each(|partners| partners.sort_unstable());
+        let born = parameters.implicit_solvent.as_ref().map(|solvent| solvent.atoms.clone());
+        Self { nonbonded: parameters.nonbonded.clone(), exceptions, born }
+    }
+
+    /// Partners j = i + 1 … of atom i.
+    fn row(&self, i: usize, row: &mut Vec<Pair<f64>>) {
+        let nonbonded = &self.nonbonded;
+        let mut exceptions = self.exceptions[i].iter().peekable();
+        row.clear();
+        row.extend((i + 1..nonbonded.charges.len()).map(|j| {
+            let exception =
+                exceptions.next_if(|(partner, _)| *partner == j).map(|&(_, idx)| &nonbonded.exceptions[idx]);
+            let charge_product =
+                exception.map_or(nonbonded.charges[i] * nonbonded.charges[j], |e| e.charge_product);
+            let (a, b) = match exception {
+                Some(e) => powers(e.sigma_nm, e.epsilon),
+                None => lennard_jones(nonbonded, i, j),
+            };
+            let (apart, far) = self.born.as_ref().map_or((0.0, 0.0), |atoms| {
+                let (p, q) = (&atoms[i], &atoms[j]);
+                let touch = (p.offset_radius_nm + q.scaled_radius_nm)
+                    .max(q.offset_radius_nm + p.scaled_radius_nm)
+                    .max(p.scaled_radius_nm.max(q.scaled_radius_nm) / 0.6);
+                let far = (4.0 * p.scaled_radius_nm.max(q.scaled_radius_nm)).max(touch);
+                (touch * touch, far * far)
+            });
+            Pair { coulomb: COULOMB * charge_product, a, b, apart, far }
+        }));
+    }
 }
 
 /// Generalised-Born constants of an atom.
@@ -128,8 +257,7 @@ pub struct Tables<T> {
     pub bonds: Vec<Bond<T>>,
     pub angles: Vec<Angle<T>>,
     pub torsions: Vec<Torsion<T>>,
-    /// Rows i of pairs i < j, one after the other; empty with a cutoff.
-    pub pairs: Vec<Pair<T>>,
+    pub pairs: Pairs<T>,
     pub cutoff: Option<Cutoff<T>>,
     /// Whether non-bonded interactions are computed frame by frame, by `Periodic`, and not here.
     pub is_periodic: bool,
@@ -159,7 +287,7 @@ impl<T: Copy> Tables<T> {
             bonds,
             angles,
             torsions: torsions::<L>(parameters),
-            pairs: Vec::new(),
+            pairs: Pairs::new(parameters, path),
             cutoff: None,
             is_periodic: false,
             born: None,
@@ -169,7 +297,8 @@ impl<T: Copy> Tables<T> {
         };
         let selected = path.selected(parameters.n_atoms());
         match parameters.nonbonded.method {
-            NonbondedMethod::NoCutoff => tables.add_pairs::<L>(parameters, path, &selected),
+            NonbondedMethod::NoCutoff if tables.pairs.makes_rows => {}
+            NonbondedMethod::NoCutoff => tables.add_pairs::<L>(path, &selected),
             method => {
                 let is_ewald = matches!(method, NonbondedMethod::ParticleMeshEwald { .. });
                 let found = if is_ewald { "particle-mesh Ewald" } else { "a reaction field" };
@@ -198,61 +327,39 @@ impl<T: Copy> Tables<T> {
         Ok(tables)
     }
 
-    fn add_pairs<L: Lane<Scalar = T>>(
-        &mut self,
-        parameters: &Parameters,
-        path: &AlchemicalPath,
-        selected: &[bool],
-    ) {
+    fn add_pairs<L: Lane<Scalar = T>>(&mut self, path: &AlchemicalPath, selected: &[bool]) {
         let t = L::scalar;
-        let (n, nonbonded) = (self.n_atoms, &parameters.nonbonded);
-        let exceptions: std::collections::HashMap<[usize; 2], usize> = (nonbonded.exceptions.iter())
-            .enumerate()
-            .map(|(idx, exception)| (sorted(exception.atoms), idx))
-            .collect();
-        let born = parameters.implicit_solvent.as_ref().map(|solvent| &solvent.atoms);
-        self.pairs.reserve(n * (n.saturating_sub(1)) / 2);
+        let n = self.n_atoms;
+        let mut stored = Vec::with_capacity(n * (n.saturating_sub(1)) / 2);
+        let mut row = Vec::with_capacity(n);
         for i in 0..n {
-            for j in i + 1..n {
-                let exception = exceptions.get(&[i, j]).map(|&idx| &nonbonded.exceptions[idx]);
-                let charge_product =
-                    exception.map_or(nonbonded.charges[i] * nonbonded.charges[j], |e| e.charge_product);
-                let (a, b) = match exception {
-                    Some(e) => powers(e.sigma_nm, e.epsilon),
-                    None => lennard_jones(nonbonded, i, j),
-                };
-                let mut pair = [COULOMB * charge_product, a, b];
+            self.pairs.recipe.row(i, &mut row);
+            for (j, pair) in (i + 1..n).zip(&mut row) {
                 let n_selected = usize::from(selected[i]) + usize::from(selected[j]);
                 match path {
-                    AlchemicalPath::Charges { .. } if n_selected > 0 && pair[0] != 0.0 => {
-                        let coulomb = t(std::mem::take(&mut pair[0]));
+                    AlchemicalPath::Charges { .. } if n_selected > 0 && pair.coulomb != 0.0 => {
+                        let coulomb = t(std::mem::take(&mut pair.coulomb));
                         let kind = AlchemicalInteraction::Coulomb { coulomb, power: n_selected };
                         self.alchemical.push(AlchemicalPair { atoms: [i, j], kind });
                     }
                     AlchemicalPath::SoftCore { within, .. }
-                        if (n_selected == 1 || (n_selected == 2 && *within)) && a > 0.0 && b > 0.0 =>
+                        if (n_selected == 1 || (n_selected == 2 && *within))
+                            && pair.a > 0.0
+                            && pair.b > 0.0 =>
                     {
                         let kind = AlchemicalInteraction::SoftCore {
-                            inverse_sigma6: t(b / a),
-                            four_epsilon: t(b * b / a),
+                            inverse_sigma6: t(pair.b / pair.a),
+                            four_epsilon: t(pair.b * pair.b / pair.a),
                         };
-                        (pair[1], pair[2]) = (0.0, 0.0);
+                        (pair.a, pair.b) = (0.0, 0.0);
                         self.alchemical.push(AlchemicalPair { atoms: [i, j], kind });
                     }
                     _ => {}
                 }
-                let (apart, far) = born.map_or((0.0, 0.0), |atoms| {
-                    let (p, q) = (&atoms[i], &atoms[j]);
-                    let touch = (p.offset_radius_nm + q.scaled_radius_nm)
-                        .max(q.offset_radius_nm + p.scaled_radius_nm)
-                        .max(1.02 * p.scaled_radius_nm.max(q.scaled_radius_nm));
-                    let far = (4.0 * p.scaled_radius_nm.max(q.scaled_radius_nm)).max(touch);
-                    (touch * touch, far * far)
-                });
-                let [coulomb, a, b] = pair.map(t);
-                self.pairs.push(Pair { coulomb, a, b, apart: t(apart), far: t(far) });
+                stored.push(pair.rounded(t));
             }
         }
+        self.pairs.stored = stored;
     }
 
     fn add_born<L: Lane<Scalar = T>>(
@@ -318,7 +425,7 @@ fn powers(sigma: f64, epsilon: f64) -> (f64, f64) {
     (4.0 * epsilon * sixth * sixth, 4.0 * epsilon * sixth)
 }
 
-fn lennard_jones(nonbonded: &crate::force_field::parameters::Nonbonded, i: usize, j: usize) -> (f64, f64) {
+fn lennard_jones(nonbonded: &Nonbonded, i: usize, j: usize) -> (f64, f64) {
     match &nonbonded.pair_table {
         Some(table) => {
             let at = table.types[i] * table.n_types + table.types[j];

@@ -323,6 +323,31 @@ fn a_path_of_temperatures_scales_the_energy() {
     assert!((slope[0] - (plus[0] - minus[0]) / 2e-4).abs() < 1e-5 * slope[0].abs());
 }
 
+/// Pairs that are made row by row and slopes that are computed twice, as for large molecules.
+#[test]
+fn nothing_stored_changes_nothing() {
+    let x = conformations(5, 0.01);
+    for solvent in [Solvent::Vacuum, Solvent::Obc, Solvent::Gbn2, Solvent::Salt] {
+        let mut mechanics = MolecularMechanics::new(&molecule(solvent)).unwrap();
+        let evaluate = |mechanics: &MolecularMechanics, precision| {
+            let mut forces = vec![0.0; x.len()];
+            (mechanics.evaluate(precision, &[], &x, Some(&mut forces)), forces)
+        };
+        let cases = [(Precision::Double, 1e-12), (Precision::Single, 1e-5)];
+        let expected = cases.map(|(precision, _)| evaluate(&mechanics, precision));
+        mechanics.double.pairs.forget();
+        mechanics.single.pairs.forget();
+        for ((precision, tolerance), (energies, forces)) in cases.into_iter().zip(expected) {
+            let (found, found_forces) = evaluate(&mechanics, precision);
+            assert_eq!(found, energies);
+            let largest = forces.iter().fold(0.0_f64, |largest, force| largest.max(force.abs()));
+            for (found, expected) in found_forces.iter().zip(&forces) {
+                assert!((found - expected).abs() < tolerance * largest, "{found} {expected}");
+            }
+        }
+    }
+}
+
 /// Two atoms, each in the field of the other: Coulomb's law, the depth of the Lennard-Jones well, and
 /// the generalised-Born energy of two ions far apart.
 #[test]
