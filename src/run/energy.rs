@@ -115,7 +115,7 @@ fn set_long_range(
     Ok(boxes_nm)
 }
 
-/// The closest two atoms, which are why an energy is enormous.
+/// The closest two atoms, which are why an energy is enormous, unless the molecule is blown up.
 fn describe_overlap(topology: &Topology, positions_nm: &[f64]) -> String {
     let position = |atom: usize| &positions_nm[3 * atom..3 * atom + 3];
     let square = |i: usize, j: usize| -> f64 {
@@ -128,7 +128,8 @@ fn describe_overlap(topology: &Topology, positions_nm: &[f64]) -> String {
         .min_by(|a, b| a.0.total_cmp(&b.0));
     match closest {
         Some((square, i, j)) => format!(
-            "atoms overlap: {} (atom {i}) and {} (atom {j}) are {:.3e} nm apart",
+            "{}: {} (atom {i}) and {} (atom {j}) are {:.3e} nm apart",
+            if square < 0.01 { "atoms overlap" } else { "atoms are far apart, even the closest" },
             topology.atoms[i].describe(),
             topology.atoms[j].describe(),
             square.sqrt()
