@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 use std::io::BufRead;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use kirkwood::force_field::Parameters;
@@ -92,7 +92,7 @@ impl System {
         let of = |start: &str| {
             let request = SystemRequest {
                 topology: folder.join(case.prmtop),
-                structure: Some(PathBuf::from(folder.join(start))),
+                structure: Some(folder.join(start)),
                 implicit_solvent: Some(case.solvent.into()),
                 ..SystemRequest::default()
             };

@@ -245,8 +245,9 @@ fn what_openmm_refuses_is_refused() {
     let refused = |name: &str, content: &str, arguments: &[&str]| {
         let path = home.path().join(name);
         fs::write(&path, content).unwrap();
-        let (topology, positions) = (text(&path), text(&data().join("aldp_2.npy")));
-        let (message, code) = error_of(&[&[topology.as_str(), &positions], arguments].concat());
+        let (message, code) = error_of(
+            &[&[text(&path).as_str(), text(&data().join("aldp_2.npy")).as_str()], arguments].concat(),
+        );
         assert_eq!(code, 2, "{message}");
         message
     };
