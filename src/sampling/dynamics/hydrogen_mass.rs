@@ -99,7 +99,8 @@ mod tests {
         assert!((heavy[0] - (12.011 - 3.0 * 1.992)).abs() < 1e-12);
         assert!((heavy[1] - (15.999 - 1.992)).abs() < 1e-12);
         assert_eq!(repartition_hydrogen_mass(&topology, &heavy, 3.0).unwrap(), heavy);
-        let message = repartition_hydrogen_mass(&topology, &masses, 4.0).unwrap_err().to_string();
+        assert!(repartition_hydrogen_mass(&topology, &masses, 4.0).is_ok());
+        let message = repartition_hydrogen_mass(&topology, &masses, 5.0).unwrap_err().to_string();
         assert!(message.contains("C of MOH 1"), "{message}");
         assert!(repartition_hydrogen_mass(&topology, &masses[1..], 3.0).is_err());
         assert!(repartition_hydrogen_mass(&topology, &masses, 0.0).is_err());
