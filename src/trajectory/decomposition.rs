@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 /// features: double-precision covariances are exact to about 1e-13 of the largest.
 const SMALLEST_VARIANCE: f64 = 1e-10;
 
-/// A linear map of features: ξ_k = Σ_i components[k][i] (f_i − mean_i).
+/// A linear map of features: `ξ_k = Σ_i components[k][i] (f_i − mean_i)`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Projection {

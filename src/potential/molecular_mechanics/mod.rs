@@ -1,6 +1,6 @@
 //! Molecular mechanics: U(x) in kJ/mol from [`Parameters`], term by term, for many conformations at once.
 //!
-//! Every term is written once over [`lane::Lane`]. In double precision it agrees with OpenMM's reference
+//! Every term is written once over `lane::Lane`. In double precision it agrees with OpenMM's reference
 //! platform to rounding; in single precision 16 conformations fill one AVX-512 register, and energies are
 //! summed in double precision row by row. Positions are taken relative to the first atom before they
 //! are rounded, so a molecule far from the origin loses nothing.
