@@ -96,6 +96,12 @@ def main():
     distance = rmsd(positions, reference)
 
     n_walkers = walker.max() + 1
+    # Start structures are dealt over the walkers of a state in turn, beginning with another one in the next ladder.
+    n_states = len(kelvin)
+    from_crystal = (np.arange(n_walkers) % n_states + np.arange(n_walkers) // n_states) % 2 == 0
+    first = [distance[walker == own][np.argmin(time[walker == own])] for own in range(n_walkers)]
+    print("RMSD / nm of the first frames, started from 5AWL:", np.round(np.array(first)[from_crystal], 2))
+    print("RMSD / nm of the first frames, started unfolded: ", np.round(np.array(first)[~from_crystal], 2))
     n_folding = n_unfolding = 0
     is_folded = np.zeros(len(rows))
     for own in range(n_walkers):
@@ -104,7 +110,7 @@ def main():
         folding, unfolding, states = events(distance[frames])
         n_folding, n_unfolding = n_folding + folding, n_unfolding + unfolding
         # Until it has been anywhere, a walker is what it started as.
-        is_folded[frames] = [own % 2 == 0 if folded is None else folded for folded in states]
+        is_folded[frames] = [from_crystal[own] if folded is None else folded for folded in states]
     length = time.max() / 1000.0
     print(f"{n_walkers} walkers of {length:.2f} ns, {n_walkers * length:.0f} ns together, {len(rows)} frames")
     print(f"folding events {n_folding}, unfolding events {n_unfolding}")
@@ -115,7 +121,7 @@ def main():
     half = time > time.max() / 2.0
     for label, chosen in (("all", time > 0.0), ("second half", half)):
         weights = mbar_weights(energy[chosen], state[chosen], 1.0 / (GAS_CONSTANT * kelvin))
-        groups = {"all walkers": walker[chosen] >= 0, "from 5AWL": walker[chosen] % 2 == 0, "from unfolded": walker[chosen] % 2 == 1}
+        groups = {"all walkers": walker[chosen] >= 0, "from 5AWL": from_crystal[walker[chosen]], "from unfolded": ~from_crystal[walker[chosen]]}
         for k, temperature in enumerate(kelvin):
             texts = []
             for name, group in groups.items():

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Result, did_you_mean};
 use crate::force_field::molecular_system::{self, MolecularSystem, SystemRequest};
+use crate::force_field::shipped;
 use crate::potential::{
     AlchemicalPath, BlockPotential, BlockWorkspace, LANES, MolecularMechanics, Precision,
 };
@@ -105,8 +106,12 @@ impl Plan {
     }
 }
 
-/// Whether a configuration, or that of a run directory, is one of a simulation: it has a `[system]`.
+/// Whether a configuration, or that of a run directory, is one of a simulation: it has a `[system]`, or is the name
+/// of a shipped system.
 pub fn is_simulation(config: &Path) -> bool {
+    if is_name(config) {
+        return shipped::find(&config.to_string_lossy()).is_ok();
+    }
     let path = if config.is_dir() { config.join("plan.toml") } else { config.to_path_buf() };
     let text = std::fs::read_to_string(path).unwrap_or_default();
     // What is no TOML at all is left to be refused by who reads it.
