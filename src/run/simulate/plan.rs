@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Result, did_you_mean};
 use crate::force_field::molecular_system::{self, MolecularSystem, SystemRequest};
-use crate::force_field::shipped;
+use crate::force_field::{amber_prmtop, shipped};
 use crate::potential::{
     AlchemicalPath, BlockPotential, BlockWorkspace, LANES, MolecularMechanics, Precision,
 };
@@ -175,7 +175,7 @@ fn load(config: &SimulationConfig) -> Result<Molecule> {
             return Err(Error::config(place, "there is no such model", did_you_mean(solvent, known)));
         }
     }
-    let MolecularSystem { name, parameters, positions_nm, .. } = molecular_system::load(&SystemRequest {
+    let MolecularSystem { name, parameters, positions_nm, source } = molecular_system::load(&SystemRequest {
         topology: settings.topology.clone().into(),
         structure: settings.structure.clone(),
         implicit_solvent: settings.implicit_solvent.clone(),
@@ -183,6 +183,14 @@ fn load(config: &SimulationConfig) -> Result<Molecule> {
         force_field: settings.force_field.clone(),
     })
     .map_err(in_system)?;
+    // An AMBER topology does not say how interactions end in its box; all pairs without images would be a droplet.
+    if parameters.box_vectors_nm.is_some()
+        && std::fs::read_to_string(&source).is_ok_and(|text| amber_prmtop::is_prmtop(&text))
+    {
+        let message = "the topology has a periodic box, but does not say how interactions end in it";
+        let hint = "give a serialised OpenMM System with its non-bonded method, or a topology without box";
+        return Err(Error::config("system.topology", message, hint));
+    }
     let section = if config.replica_exchange.is_some() { "replica_exchange" } else { "lambda_windows" };
     let path = match config.lambda_path() {
         None => AlchemicalPath::None,
