@@ -64,12 +64,7 @@ fn dispatch(arguments: &Arguments) -> Result<ExitCode> {
     match &arguments.command {
         Command::Check(of_run) if run::simulate::plan::is_simulation(&of_run.config) => {
             let plan = run::simulate::check(&of_run.request()?)?;
-            if arguments.json {
-                println!("{}", output::pretty(&plan.to_json()));
-            } else {
-                print!("{}", plan.text());
-                eprintln!("{}", plan.sentence());
-            }
+            print_plan(arguments, &plan.to_json(), plan.text(), &plan.sentence());
             Ok(ExitCode::SUCCESS)
         }
         Command::Simulate(of_simulation) => {
@@ -80,12 +75,7 @@ fn dispatch(arguments: &Arguments) -> Result<ExitCode> {
         }
         Command::Check(of_run) => {
             let plan = run::check(&of_run.request()?)?;
-            if arguments.json {
-                println!("{}", output::pretty(&plan.to_json()));
-            } else {
-                print!("{}", plan.text());
-                eprintln!("{}", plan.sentence());
-            }
+            print_plan(arguments, &plan.to_json(), plan.text(), &plan.sentence());
             Ok(ExitCode::SUCCESS)
         }
         Command::List { kind } => {
@@ -133,6 +123,16 @@ fn use_threads(threads: Option<usize>) {
     if let Some(threads) = threads {
         // Fails only when a pool exists already, which is never the case here.
         let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
+    }
+}
+
+/// A plan as JSON, or as the configuration that it is with a sentence beside it.
+fn print_plan(arguments: &Arguments, json: &serde_json::Value, text: &str, sentence: &str) {
+    if arguments.json {
+        println!("{}", output::pretty(json));
+    } else {
+        print!("{text}");
+        eprintln!("{sentence}");
     }
 }
 

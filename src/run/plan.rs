@@ -71,10 +71,10 @@ impl Plan {
         let mut config: Config = source.parse()?;
         config.validate().map_err(locate)?;
         if let Some(topology) = &mut config.data.topology {
-            *topology = existing(source, "data.topology", topology)?;
+            *topology = source.existing("data.topology", topology)?;
         }
         for file in &mut config.data.trajectory {
-            *file = existing(source, "data.trajectory", file)?;
+            *file = source.existing("data.trajectory", file)?;
         }
         let atoms = load::atoms(&config.data).map_err(locate)?;
         if config.collective_variables.is_empty() {
@@ -129,19 +129,5 @@ impl Plan {
     pub fn to_json(&self) -> Value {
         let plan = self.text.parse::<toml::Table>().ok().and_then(|table| serde_json::to_value(table).ok());
         json!({ "plan": plan, "run_directory": self.out.display().to_string(), "sentence": self.sentence() })
-    }
-}
-
-/// The absolute path of an input, or an error that names the file and the key that asks for it.
-fn existing(source: &Source, place: &str, path: &Path) -> Result<PathBuf> {
-    let path = source.directory().join(path);
-    match path.canonicalize() {
-        Ok(path) if path.is_file() => Ok(path),
-        Ok(path) => Err(Error::file(path, "", format!("a file (`{place}`)"), "a directory")),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let config = source.path().display();
-            Err(Error::file(path, "", format!("the file that `{place}` of `{config}` names"), "no such file"))
-        }
-        Err(error) => Err(Error::io("read", path)(error)),
     }
 }

@@ -62,6 +62,25 @@ impl Source {
         &self.path
     }
 
+    /// The absolute path of an input, or an error that names the file and the key that asks for it.
+    pub fn existing(&self, place: &str, path: &Path) -> Result<PathBuf> {
+        let path = self.directory().join(path);
+        match path.canonicalize() {
+            Ok(path) if path.is_file() => Ok(path),
+            Ok(path) => Err(Error::file(path, "", format!("a file (`{place}`)"), "a directory")),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let config = self.path().display();
+                Err(Error::file(
+                    path,
+                    "",
+                    format!("the file that `{place}` of `{config}` names"),
+                    "no such file",
+                ))
+            }
+            Err(error) => Err(Error::io("read", path)(error)),
+        }
+    }
+
     /// The directory that relative paths in the file start from.
     pub fn directory(&self) -> &Path {
         match self.path.parent() {

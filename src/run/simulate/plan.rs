@@ -127,28 +127,15 @@ fn is_name(path: &Path) -> bool {
 fn resolve_paths(source: &Source, config: &mut SimulationConfig) -> Result<()> {
     let topology = PathBuf::from(&config.system.topology);
     if source.directory().join(&topology).is_file() || topology.extension().is_some() {
-        config.system.topology = existing(source, "system.topology", &topology)?.display().to_string();
+        config.system.topology = source.existing("system.topology", &topology)?.display().to_string();
     }
     if let Some(structure) = &mut config.system.structure {
-        *structure = existing(source, "system.structure", structure)?;
+        *structure = source.existing("system.structure", structure)?;
     }
     for (idx, file) in config.start.structures.iter_mut().enumerate() {
-        *file = existing(source, &format!("start.structures[{idx}]"), file)?;
+        *file = source.existing(&format!("start.structures[{idx}]"), file)?;
     }
     Ok(())
-}
-
-fn existing(source: &Source, place: &str, path: &Path) -> Result<PathBuf> {
-    let path = source.directory().join(path);
-    match path.canonicalize() {
-        Ok(path) if path.is_file() => Ok(path),
-        Ok(path) => Err(Error::file(path, "", format!("a file (`{place}`)"), "a directory")),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let config = source.path().display();
-            Err(Error::file(path, "", format!("the file that `{place}` of `{config}` names"), "no such file"))
-        }
-        Err(error) => Err(Error::io("read", path)(error)),
-    }
 }
 
 /// Writes out the defaults that depend on other settings.
