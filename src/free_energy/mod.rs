@@ -5,6 +5,7 @@
 //! that needs only ∂u/∂λ. [`agreement`] says whether the roads meet. All energies are in kT.
 
 pub mod agreement;
+pub mod alchemical;
 pub mod bennett;
 pub mod bootstrap;
 pub mod estimate;
@@ -14,6 +15,7 @@ mod mbar_objective;
 #[cfg(test)]
 mod mbar_tests;
 pub mod pmf;
+pub mod reader;
 pub mod reduced_energies;
 pub mod thermodynamic_integration;
 pub mod weights;

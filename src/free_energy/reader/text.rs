@@ -1,0 +1,143 @@
+//! Decompressed files and the numbers in their lines.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+/// A file in memory, decompressed.
+#[derive(Debug, Clone)]
+pub struct Text {
+    /// Where it was.
+    pub path: PathBuf,
+    /// What stands in it.
+    pub bytes: Vec<u8>,
+}
+
+impl Text {
+    /// Reads a file; gzip and bzip2 are known by their first bytes, whatever the file is called.
+    ///
+    /// A compressed file that ends too early gives what could be decompressed, as a log of a running simulation
+    /// would, and `true`.
+    pub fn read(path: &Path) -> Result<(Self, bool)> {
+        let raw = std::fs::read(path).map_err(Error::io("read", path))?;
+        let mut bytes = Vec::new();
+        let outcome = match raw.as_slice() {
+            [0x1f, 0x8b, ..] => flate2::read::MultiGzDecoder::new(raw.as_slice()).read_to_end(&mut bytes),
+            [b'B', b'Z', b'h', ..] => {
+                bzip2::read::MultiBzDecoder::new(raw.as_slice()).read_to_end(&mut bytes)
+            }
+            _ => {
+                return Ok((Self { path: path.to_path_buf(), bytes: raw }, false));
+            }
+        };
+        let truncated = match outcome {
+            Ok(_) => false,
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof && !bytes.is_empty() => true,
+            Err(error) => return Err(Error::io("decompress", path)(error)),
+        };
+        Ok((Self { path: path.to_path_buf(), bytes }, truncated))
+    }
+
+    /// Lines with their numbers counted from 1, without line ends (`\n` or `\r\n`), and whether the line is complete:
+    /// the last one may not be.
+    pub fn lines(&self) -> impl Iterator<Item = (u32, &[u8], bool)> {
+        self.bytes.split_inclusive(|byte| *byte == b'\n').enumerate().map(|(index, line)| {
+            let complete = line.ends_with(b"\n");
+            let line = line.strip_suffix(b"\n").unwrap_or(line);
+            (index as u32 + 1, line.strip_suffix(b"\r").unwrap_or(line), complete)
+        })
+    }
+
+    /// An error at a line of this file.
+    pub fn error(
+        &self,
+        line: u32,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+        hint: &str,
+    ) -> Error {
+        Error::File {
+            path: self.path.clone(),
+            place: format!("line {line}"),
+            expected: expected.into(),
+            found: found.into(),
+            hint: hint.into(),
+        }
+    }
+}
+
+/// Words of a line, split at blanks and tabs.
+pub fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty())
+}
+
+/// A number as programs write it: `1.5`, `-2e3`, `1.0D+02`, `nan`, `-inf`; `None` for anything else.
+pub fn number(word: &[u8]) -> Option<f64> {
+    let text = std::str::from_utf8(word).ok()?;
+    text.parse().ok().or_else(|| {
+        let has_digit = text.bytes().any(|byte| byte.is_ascii_digit());
+        has_digit.then(|| text.replace(['D', 'd'], "e").parse().ok())?
+    })
+}
+
+/// The temperature of a file that says `found` (or nothing) when the user said `given` (or nothing).
+pub fn temperature(path: &Path, found: Option<f64>, given: Option<f64>) -> Result<f64> {
+    let error = |expected: String, found: String, hint: &str| Error::File {
+        path: path.to_path_buf(),
+        place: String::new(),
+        expected,
+        found,
+        hint: hint.into(),
+    };
+    match (found, given) {
+        (Some(found), _) | (None, Some(found)) if !(found.is_finite() && found > 0.0) => {
+            Err(error("a temperature above 0 K".into(), format!("{found} K"), ""))
+        }
+        (Some(found), Some(given)) if (found - given).abs() > 0.01 => Err(error(
+            format!("a simulation at {given} K, the temperature given"),
+            format!("one at {found} K"),
+            "leave out --temperature, or analyse files of one temperature together",
+        )),
+        (Some(temperature), _) | (None, Some(temperature)) => Ok(temperature),
+        (None, None) => Err(error(
+            "a temperature".into(),
+            "none in the file".into(),
+            "give it with --temperature, for example --temperature 300",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(bytes: &[u8]) -> Text {
+        Text { path: "a.txt".into(), bytes: bytes.to_vec() }
+    }
+
+    #[test]
+    fn lines_end_as_they_do_on_any_system_and_the_last_may_be_half() {
+        let text = text(b"1 2\r\n3\n4");
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines, [(1, &b"1 2"[..], true), (2, b"3", true), (3, b"4", false)]);
+    }
+
+    #[test]
+    fn numbers_of_fortran_are_numbers() {
+        assert_eq!(number(b"1.5D+02"), Some(150.0));
+        assert_eq!(number(b"-2e-3"), Some(-0.002));
+        assert!(number(b"nan").unwrap().is_nan());
+        assert_eq!((number(b"**********"), number(b"D"), number(b"-")), (None, None, None));
+    }
+
+    #[test]
+    fn temperatures_must_agree() {
+        let path = Path::new("a");
+        assert_eq!(temperature(path, Some(300.0), Some(300.005)).unwrap(), 300.0);
+        assert_eq!(temperature(path, None, Some(298.0)).unwrap(), 298.0);
+        assert!(temperature(path, Some(300.0), Some(298.0)).unwrap_err().to_string().contains("298 K"));
+        assert!(temperature(path, None, None).unwrap_err().to_string().contains("--temperature"));
+        assert!(temperature(path, Some(-1.0), None).is_err());
+    }
+}
