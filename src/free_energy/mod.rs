@@ -17,6 +17,7 @@ mod mbar_tests;
 pub mod pmf;
 pub mod reader;
 pub mod reduced_energies;
+pub mod strata;
 pub mod thermodynamic_integration;
 pub mod weights;
 
@@ -24,3 +25,4 @@ pub use agreement::Agreement;
 pub use estimate::Estimate;
 pub use mbar::Mbar;
 pub use reduced_energies::ReducedEnergies;
+pub use strata::Strata;
