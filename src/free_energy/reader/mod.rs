@@ -6,6 +6,8 @@
 //! it lacks is demanded. Half a last line, a restart in the middle or a second run appended are handled
 //! and named in the warnings of the series.
 
+pub mod amber;
+pub mod namd;
 pub mod series;
 pub mod text;
 
