@@ -10,8 +10,14 @@
 //! record of step 0 is a sample of `DV/DL` without energies, so that such files give two series: one of
 //! energies, one of derivatives.
 
+mod control;
+#[cfg(test)]
+mod tests;
+
+use control::{Control, section, value_of};
+
 use super::series::{Format, Origin, Series};
-use super::text::{self, Text, number, words};
+use super::text::{self, Text, number};
 use crate::error::Result;
 use crate::units::GAS_CONSTANT;
 
@@ -123,63 +129,6 @@ struct Parser<'a> {
     lines: std::iter::Peekable<Box<dyn Iterator<Item = (u32, &'a [u8], bool)> + 'a>>,
 }
 
-/// What the control section of a run says.
-#[derive(Default)]
-struct Control {
-    values: Vec<(&'static str, f64, u32)>,
-    /// λ as printed, to find them again before the energies.
-    labels: Vec<Vec<u8>>,
-    labels_line: u32,
-}
-
-impl Control {
-    /// The settings that matter.
-    const KEYS: [&'static str; 7] =
-        ["dt", "temp0", "clambda", "ifmbar", "bar_intervall", "mbar_states", "coords"];
-
-    fn get(&self, key: &str) -> Option<f64> {
-        self.values.iter().find(|(name, ..)| *name == key).map(|(_, value, _)| *value)
-    }
-
-    /// Keeps the first value of each key in a line of `key = value, key = value`.
-    fn take(&mut self, line: &[u8], at: u32) {
-        let mut rest = line;
-        while let Some(equal) = rest.iter().position(|byte| *byte == b'=') {
-            let key = words(&rest[..equal]).last().unwrap_or_default();
-            let key = key.rsplit(|byte| *byte == b',').next().unwrap_or_default();
-            let value = words(&rest[equal + 1..]).next().unwrap_or_default();
-            let value = value.split(|byte| *byte == b',').next().and_then(number);
-            let known = Self::KEYS.iter().find(|known| known.as_bytes() == key);
-            if let (Some(known), Some(value)) = (known, value)
-                && self.get(known).is_none()
-            {
-                self.values.push((known, value, at));
-            }
-            rest = &rest[equal + 1..];
-        }
-    }
-}
-
-/// The number of the section that a line opens.
-fn section(line: &[u8]) -> Option<u8> {
-    let line = line.strip_prefix(b"   ")?;
-    let titles: [(&[u8], u8); 5] = [
-        (b"1.  RESOURCE", 1),
-        (b"2.  CONTROL", 2),
-        (b"3.  ATOMIC", 3),
-        (b"4.  RESULTS", 4),
-        (b"5.  TIMINGS", 5),
-    ];
-    titles.iter().find(|(title, _)| line.starts_with(title)).map(|(_, number)| *number)
-}
-
-/// The number after `key` and `=`; `Some(None)` where asterisks or letters stand instead of one.
-fn value_of(line: &[u8], key: &[u8]) -> Option<Option<f64>> {
-    let at = line.windows(key.len()).position(|window| window == key)?;
-    let rest = line[at + key.len()..].trim_ascii_start().strip_prefix(b"=")?;
-    Some(words(rest).next().and_then(number))
-}
-
 impl<'a> Parser<'a> {
     fn new(file: &'a Text, source: usize) -> Self {
         let lines: Box<dyn Iterator<Item = (u32, &'a [u8], bool)> + 'a> = Box::new(file.lines());
@@ -245,11 +194,17 @@ impl<'a> Parser<'a> {
                     ));
                 }
                 Some(number @ (3 | 4)) => reached = number as usize,
-                _ if reached == 2 && bytes.starts_with(b"    MBAR - lambda values considered") => {
+                _ if reached == 2
+                    && bytes.trim_ascii_start().starts_with(b"MBAR - lambda values considered") =>
+                {
                     control.labels_line = at;
-                    self.labels(&mut control);
+                    while let Some((_, bytes, _)) = self.lines.peek().copied()
+                        && control.take_labels(bytes)
+                    {
+                        self.lines.next();
+                    }
                 }
-                _ if reached == 2 && !bytes.starts_with(b"|") => control.take(bytes, at),
+                _ if reached == 2 && !bytes.starts_with(b"|") => control.take(bytes),
                 _ if reached == 3 && bytes.trim_ascii_start().starts_with(b"begin time") => {
                     begins = value_of(bytes, b"coords").flatten();
                 }
@@ -262,21 +217,6 @@ impl<'a> Parser<'a> {
         Ok(run)
     }
 
-    /// The λ after `MBAR - lambda values considered`, over as many lines as they take.
-    fn labels(&mut self, control: &mut Control) {
-        while let Some((_, bytes, _)) = self.lines.peek() {
-            let list = match bytes.windows(6).position(|window| window == b"total:") {
-                Some(at) => &bytes[at + 6..],
-                None => bytes,
-            };
-            if words(list).next().is_none() || words(list).any(|word| number(word).is_none()) {
-                return;
-            }
-            control.labels.extend(words(list).map(<[u8]>::to_vec));
-            self.lines.next();
-        }
-    }
-
     /// A run with the settings of its control section and no samples yet.
     fn header(&self, first_line: u32, control: &Control) -> Result<Run> {
         let missing = |what: &str, hint: &str| {
@@ -285,8 +225,10 @@ impl<'a> Parser<'a> {
         let clambda = control
             .get("clambda")
             .ok_or_else(|| missing("clambda", "is this a run without free energies (`icfe = 0`)?"))?;
-        let dt_ps =
-            control.get("dt").ok_or_else(|| missing("dt", "is this molecular dynamics (`imin = 0`)?"))?;
+        let dt_ps = control
+            .get("dt")
+            .filter(|dt| dt.is_finite())
+            .ok_or_else(|| missing("dt", "is this molecular dynamics (`imin = 0`)?"))?;
         let mut run = Run {
             source: self.source,
             first_line,
@@ -344,10 +286,11 @@ impl<'a> Parser<'a> {
                         continue;
                     }
                     if pending > 0 {
-                        let last = step - step.rem_euclid(interval);
+                        let last = step.saturating_sub(step.rem_euclid(interval));
                         let n = run.energies.step.len();
                         for back in 0..pending {
-                            run.energies.step[n - 1 - back] = last - back as i64 * interval;
+                            run.energies.step[n - 1 - back] =
+                                last.saturating_sub(interval.saturating_mul(back as i64));
                         }
                         pending = 0;
                     }
@@ -463,7 +406,7 @@ impl<'a> Parser<'a> {
         let start = run.energies.value.len();
         run.energies.value.resize(start + n_states, f64::NAN);
         let row = &mut run.energies.value[start..];
-        let mut seen = 0;
+        let (mut seen, mut is_complete) = (0, true);
         while let Some((_, bytes, complete)) = self.lines.peek().copied() {
             let ends =
                 bytes.starts_with(b" ---") || bytes.starts_with(b"MBAR") || bytes.starts_with(b" NSTEP");
@@ -480,20 +423,17 @@ impl<'a> Parser<'a> {
             if !complete {
                 break;
             }
-            let state = if control.labels.get(seen).is_some_and(|expected| expected == label) {
-                seen
-            } else {
-                let Some(state) = control.labels.iter().position(|known| known == label) else { continue };
-                state
-            };
-            row[state] = match number(value) {
+            // The lines are in the order of the list.
+            is_complete &= control.labels.get(seen).is_some_and(|expected| expected == label);
+            let Some(energy) = row.get_mut(seen) else { continue };
+            *energy = match number(value) {
                 Some(value) => value,
                 None if value.starts_with(b"*") => f64::INFINITY,
                 None => f64::NAN,
             };
             seen += 1;
         }
-        if seen < n_states {
+        if seen < n_states || !is_complete {
             run.energies.value.truncate(start);
             return false;
         }
@@ -533,7 +473,3 @@ fn nearest(lambdas: &[f64], lambda: f64) -> Option<usize> {
     let best = (0..lambdas.len()).min_by(|a, b| distance(a).total_cmp(&distance(b)))?;
     (distance(&best) < SAME_LAMBDA).then_some(best)
 }
-
-#[cfg(test)]
-#[path = "amber_tests.rs"]
-mod tests;

@@ -2,17 +2,17 @@ use super::*;
 
 const HEADER: &str = "          Amber 16 PMEMD\n
    2.  CONTROL  DATA  FOR  THE  RUN\n
- ntxo    =       2, ntpr    =       5
- nstlim  =        20, nscm = 10
- t       =   0.00000, dt      =   0.00200, vlimit  =  -1.00000
- temp0   = 300.00000, tempi   =   0.00000, gamma_ln=   2.00000
- clambda =  0.5000, scalpha =  0.5000
- ifmbar  =       1,  bar_intervall =        5
- mbar_states =       3\n
-MBAR - lambda values considered:
-   3 total:  0.0000 0.5000
+     ntxo    =       2, ntpr    =       5
+     nstlim  =        20, nscm = 10
+     t       =   0.00000, dt      =   0.00200, vlimit  =  -1.00000
+     temp0   = 300.00000, tempi   =   0.00000, gamma_ln=   2.00000
+     clambda =  0.5000, scalpha =  0.5000
+     ifmbar  =       1,  bar_intervall =        5
+     mbar_states =       3\n
+    MBAR - lambda values considered:
+       3 total:  0.0000 0.5000
  1.0000
-Extra energies will be computed      4 times.
+    Extra energies will be computed      4 times.
    3.  ATOMIC COORDINATES AND VELOCITIES
  begin time read from input coords =    20.000 ps
    4.  RESULTS
