@@ -6,12 +6,14 @@
 //! it lacks is demanded. Half a last line, a restart in the middle or a second run appended are handled
 //! and named in the warnings of the series.
 
+mod amber;
 mod damage;
 mod files;
 mod gomc;
 mod gromacs;
 #[cfg(test)]
 mod gromacs_tests;
+mod namd;
 mod rows;
 pub mod series;
 mod table;
@@ -117,8 +119,10 @@ fn dispatch(format: Format, files: &[Text], temperature_k: Option<f64>) -> Resul
     match format {
         Format::Gromacs => gromacs::read(files, temperature_k),
         Format::Gomc => gomc::read(files, temperature_k),
+        Format::Amber => amber::read(files, temperature_k),
+        Format::Namd => namd::read(files, temperature_k),
         Format::Table => table::read(files, temperature_k),
-        _ => Err(Error::invalid("format", "gromacs, gomc or table", files::name(format))),
+        Format::Parquet => Err(Error::invalid("format", "gromacs, amber, namd, gomc or table", "parquet")),
     }
 }
 
