@@ -21,9 +21,12 @@ mod mbar_tests;
 pub mod pmf;
 pub mod reader;
 pub mod reduced_energies;
+pub mod reweighting;
 pub mod strata;
 pub mod thermodynamic_integration;
+pub mod umbrella;
 pub mod weights;
+pub mod wham;
 
 pub use agreement::Agreement;
 pub use estimate::Estimate;

@@ -33,6 +33,8 @@ pub struct Density {
     /// Bins with samples: smooth densities have values in these only.
     visited: Vec<bool>,
     smooth: Smooth,
+    /// Mean of r² in every bin, by which densities are divided; empty for none.
+    jacobian: Vec<f64>,
 }
 
 #[derive(Debug, Clone)]
@@ -46,7 +48,7 @@ impl Density {
     /// A histogram.
     pub fn histogram(binned: Binned) -> Self {
         let volumes = binned.volumes();
-        Self { binned, volumes, visited: Vec::new(), smooth: Smooth::No }
+        Self { binned, volumes, visited: Vec::new(), smooth: Smooth::No, jacobian: Vec::new() }
     }
 
     /// Prepares samples, `[sample][axis]`, with the weights and statistical inefficiencies from which bandwidths
@@ -78,7 +80,33 @@ impl Density {
             }
         };
         let visited = binned.sums(|n| weights[n]).iter().map(|weight| *weight > 0.0).collect();
-        Ok(Self { volumes: binned.volumes(), binned, visited, smooth })
+        Ok(Self { volumes: binned.volumes(), binned, visited, smooth, jacobian: Vec::new() })
+    }
+
+    /// Densities per volume of a spherical shell along an axis that is a distance r: −ln of it is F(r) + 2 ln r, which
+    /// is flat for an ideal gas. Bins have the mean of r² over their width.
+    pub fn without_jacobian(mut self, axis: usize) -> Result<Self> {
+        let along = self.binned.axes().get(axis).filter(|along| along.low() >= 0.0 && !along.is_periodic());
+        let Some(along) = along else {
+            return Err(Error::invalid(
+                "Jacobian of a distance",
+                "an axis that is not periodic and begins at 0 or above",
+                format!("axis {axis}"),
+            ));
+        };
+        let mean = |pair: &[f64]| (pair[1].powi(3) - pair[0].powi(3)) / (3.0 * (pair[1] - pair[0]));
+        let means: Vec<f64> = along.edges().windows(2).map(mean).collect();
+        let stride = self.binned.axes()[axis + 1..].iter().map(Axis::n_bins).product::<usize>();
+        self.jacobian = (0..self.binned.n_bins()).map(|bin| means[bin / stride % means.len()]).collect();
+        Ok(self)
+    }
+
+    /// From densities back to weight in every bin, up to a common factor.
+    pub(super) fn masses(&self, densities: &[f64]) -> Vec<f64> {
+        let mut masses: Vec<f64> =
+            densities.iter().zip(&self.volumes).map(|(d, volume)| d * volume).collect();
+        masses.iter_mut().zip(&self.jacobian).for_each(|(mass, jacobian)| *mass *= jacobian);
+        masses
     }
 
     /// The samples in their bins.
@@ -97,20 +125,20 @@ impl Density {
 
     /// Density in every bin up to a common factor; 0 in bins without samples.
     pub fn evaluate(&self, weights: &[f64]) -> Vec<f64> {
-        let smooth = match &self.smooth {
+        let mut densities = match &self.smooth {
             Smooth::No => {
                 let mut sums = self.binned.sums(|n| weights[n]);
                 sums.iter_mut().zip(&self.volumes).for_each(|(sum, volume)| *sum /= volume);
-                return sums;
+                sums
             }
             Smooth::Kernel(kernel) => kernel.evaluate(weights),
             Smooth::Spline(spline) => spline.evaluate(weights),
         };
-        smooth
-            .iter()
-            .zip(&self.visited)
-            .map(|(density, visited)| if *visited { *density } else { 0.0 })
-            .collect()
+        for (density, visited) in densities.iter_mut().zip(&self.visited) {
+            *density = if *visited { *density } else { 0.0 };
+        }
+        densities.iter_mut().zip(&self.jacobian).for_each(|(density, jacobian)| *density /= jacobian);
+        densities
     }
 }
 

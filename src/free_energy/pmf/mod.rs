@@ -11,6 +11,7 @@ mod basis;
 mod binned;
 mod density;
 mod kernel;
+pub mod series;
 mod spline;
 #[cfg(test)]
 mod tests;
@@ -158,8 +159,7 @@ impl Pmf {
             error_method += &format!(", {n_failed} of them without a solution and left out");
         }
         let inside = binned.sums(|n| weights[n]).iter().sum::<f64>();
-        let mass: Vec<f64> =
-            full.iter().zip(&zero.volumes).map(|(density, volume)| density * volume).collect();
+        let mass = density.masses(&full);
         let total: f64 = mass.iter().sum();
         Ok(Self {
             axes: binned.axes().to_vec(),
@@ -169,27 +169,6 @@ impl Pmf {
             coverage: inside / weights.iter().sum::<f64>(),
             error_method,
         })
-    }
-
-    /// Removes the entropy of a distance r along one axis, 2 ln r: W(r) = F(r) + 2 ln r is flat for an ideal gas.
-    ///
-    /// Bins have the mean of r² over their width. The zero is moved so that the lowest value stays zero where it was.
-    pub fn without_jacobian(mut self, axis: usize) -> Result<Self> {
-        let along = self.axes.get(axis).filter(|along| along.low() >= 0.0 && !along.is_periodic());
-        let Some(along) = along else {
-            return Err(Error::invalid(
-                "Jacobian of a distance",
-                "an axis that is not periodic and begins at 0 or above",
-                format!("axis {axis}"),
-            ));
-        };
-        let term = |pair: &[f64]| ((pair[1].powi(3) - pair[0].powi(3)) / (3.0 * (pair[1] - pair[0]))).ln();
-        let terms: Vec<f64> = along.edges().windows(2).map(term).collect();
-        let stride = self.axes[axis + 1..].iter().map(Axis::n_bins).product::<usize>();
-        for (bin, value) in self.values_kt.iter_mut().enumerate() {
-            *value += terms[bin / stride % terms.len()];
-        }
-        Ok(self)
     }
 }
 
