@@ -8,12 +8,14 @@ pub mod agreement;
 pub mod alchemical;
 pub mod bennett;
 pub mod bootstrap;
+pub mod cumulants;
 pub mod estimate;
 pub mod exponential_averaging;
 pub mod mbar;
 mod mbar_objective;
 #[cfg(test)]
 mod mbar_tests;
+pub mod nonequilibrium;
 pub mod pmf;
 pub mod reader;
 pub mod reduced_energies;
