@@ -18,7 +18,7 @@ mod pytorch;
 mod split;
 #[cfg(test)]
 mod tests;
-mod timeseries;
+pub mod timeseries;
 
 pub use amber_coordinates::AmberCoordinates;
 pub use chemfiles::{known_extensions, write_trajectory};
