@@ -8,9 +8,13 @@ pub mod agreement;
 pub mod alchemical;
 pub mod bennett;
 pub mod bootstrap;
+pub mod energy_source;
 pub mod estimate;
 pub mod exponential_averaging;
 pub mod mbar;
+mod mbar_covariance;
+mod mbar_kernel;
+mod mbar_newton;
 mod mbar_objective;
 #[cfg(test)]
 mod mbar_tests;
