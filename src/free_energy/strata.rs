@@ -3,20 +3,26 @@
 //! Each series is cut into B blocks of equal length, B = (N/g)^⅔ with g its statistical inefficiency, so that a
 //! block is (N/g)^⅓ correlation times long: the length at which the bias of a block variance (shrinking as the
 //! inverse length) and its noise (growing with the length) balance (Künsch 1989; Hall, Horowitz and Jing 1995).
-//! B − 1 of a series' B blocks are drawn with replacement, each counting B/(B − 1) times: the variance of a resampled
-//! mean is then that of the mean itself, without the factor (B − 1)/B of drawing B (Rao and Wu 1988).
+//!
+//! Of a series' B blocks, m = (B − 1) (1 − (g − 1/g)/2L) are drawn with replacement, each counting B/m times. The
+//! variance of a resampled mean is then that of the mean itself: drawing B would lack a factor (B − 1)/B (Rao and Wu
+//! 1988), and means of blocks of length L vary less than their share of the whole by (g − 1/g)/2L where correlation
+//! decays exponentially. The fraction of m is a matter of chance in every resample.
 
 use rand::Rng as _;
 
 use crate::error::{Error, Result};
 use crate::random::Rng;
 
+/// Larger deficits of short blocks are not corrected: their size is a guess.
+const LARGEST_DEFICIT: f64 = 0.3;
+
 /// Blocks of consecutive samples, by series.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Strata {
     block_of: Vec<u32>,
-    /// Blocks of each series.
-    series: Vec<std::ops::Range<usize>>,
+    /// Blocks of each series, and how many of them are drawn.
+    series: Vec<(std::ops::Range<usize>, f64)>,
 }
 
 impl Strata {
@@ -31,9 +37,12 @@ impl Strata {
         }
         let (mut block_of, mut series, mut first) = (Vec::new(), Vec::new(), 0);
         for (&n, &g) in lengths.iter().zip(inefficiencies) {
+            let g = g.clamp(1.0, n.max(1) as f64);
             let n_blocks = n_blocks(n, g);
             block_of.extend((0..n).map(|sample| (first + sample * n_blocks / n) as u32));
-            series.push(first..first + n_blocks);
+            let length = n as f64 / n_blocks.max(1) as f64;
+            let missing = ((g - 1.0 / g) / (2.0 * length)).clamp(0.0, LARGEST_DEFICIT);
+            series.push((first..first + n_blocks, (n_blocks as f64 - 1.0) * (1.0 - missing)));
             first += n_blocks;
         }
         Ok(Self { block_of, series })
@@ -41,7 +50,7 @@ impl Strata {
 
     /// Number of blocks in all.
     pub fn n_blocks(&self) -> usize {
-        self.series.last().map_or(0, |blocks| blocks.end)
+        self.series.last().map_or(0, |(blocks, _)| blocks.end)
     }
 
     /// Number of samples.
@@ -59,12 +68,12 @@ impl Strata {
     /// A series of a single block cannot be resampled and counts once.
     pub fn draw(&self, rng: &mut Rng) -> Vec<f64> {
         let mut count = vec![0.0; self.n_blocks()];
-        for blocks in &self.series {
+        for (blocks, wanted) in &self.series {
             if blocks.len() < 2 {
                 count[blocks.clone()].fill(1.0);
                 continue;
             }
-            let n_drawn = blocks.len() - 1;
+            let n_drawn = ((wanted + rng.random::<f64>()) as usize).max(1);
             let each = blocks.len() as f64 / n_drawn as f64;
             (0..n_drawn).for_each(|_| count[rng.random_range(blocks.clone())] += each);
         }
@@ -95,7 +104,9 @@ mod tests {
     #[test]
     fn blocks_stay_within_their_series_and_longer_correlation_makes_longer_blocks() {
         let strata = Strata::new(&[1000, 1, 0, 1000], &[1.0, 1.0, 1.0, 50.0]).unwrap();
-        assert_eq!(strata.series, [0..100, 100..101, 101..101, 101..108]);
+        let blocks: Vec<_> = strata.series.iter().map(|(blocks, _)| blocks.clone()).collect();
+        assert_eq!(blocks, [0..100, 100..101, 101..101, 101..108]);
+        assert!((strata.series[3].1 - 6.0 * (1.0 - 49.98 / (2.0 * 1000.0 / 7.0))).abs() < 1e-9);
         for index in 0..50 {
             let count = strata.draw(&mut Streams::new(0).stream(Purpose::Bootstrap, index));
             let sum = |range: std::ops::Range<usize>| count[range].iter().sum::<f64>();
@@ -109,7 +120,7 @@ mod tests {
     fn the_variance_of_a_mean_has_no_deficit() {
         // Six blocks of one sample: the variance of the mean is s²/6 with s² = 3.5, exactly.
         let x = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
-        let strata = Strata { block_of: (0..6).collect(), series: vec![0..6] };
+        let strata = Strata { block_of: (0..6).collect(), series: vec![(0..6, 5.0)] };
         let mut sum = 0.0;
         let n = 40_000;
         for index in 0..n {

@@ -1,10 +1,11 @@
 //! Kernel densities p(s) = Σ_n w_n K_h(s − s_n) / Σ_n w_n.
 //!
 //! K is Gaussian of standard deviation h, or von Mises, exp(κ cos φ) with κ = (L/2πh)², on an axis of period L. In
-//! two dimensions it is the product. Without a bandwidth given, it is Silverman's rule of thumb (1986, eq. 3.31),
-//! h = 0.9 min(σ, IQR/1.34) n^(−1/5), or σ n^(−1/6) in two dimensions (Scott 1992, eq. 6.42), with weighted σ and
-//! quartiles and n the effective number of independent samples. The rule is that of a single peak: several peaks are
-//! smoothed too much by up to their distance over their width, and a smaller bandwidth should be given.
+//! two dimensions it is the product. Without a bandwidth given, it is half of Silverman's rule of thumb (1986, eq.
+//! 3.31), h = 0.9 min(σ, IQR/1.34) n^(−1/5), or of Scott's σ n^(−1/6) in two dimensions (1992, eq. 6.42), with weighted
+//! σ and quartiles and n the effective number of independent samples. The whole rule makes the bias as large as the
+//! error, which then does not cover it; half of it has a quarter of the bias. The rule is that of a single peak:
+//! several peaks are smoothed too much by up to their distance over their width.
 //!
 //! Weights are shared linearly between the two nearest nodes of a fine grid (Wand 1994) of at least four nodes per
 //! bandwidth, which changes the effective h² by 1 % at most, and the sum runs over nodes.
@@ -186,7 +187,7 @@ impl Line {
     }
 }
 
-/// Silverman's or Scott's bandwidth; a hundredth of the axis for samples that do not spread.
+/// Half of Silverman's or Scott's bandwidth; a hundredth of the axis for samples that do not spread.
 fn rule_of_thumb(axis: &Axis, series: &[f64], weights: &[f64], n_effective: f64, n_axes: usize) -> f64 {
     let total: f64 = weights.iter().sum();
     // Around a circle, spread is measured from the mean direction.
@@ -214,6 +215,6 @@ fn rule_of_thumb(axis: &Axis, series: &[f64], weights: &[f64], n_effective: f64,
     let quartiles = (quantile(0.75) - quantile(0.25)) / 1.34;
     let spread = if quartiles > 0.0 { sigma.min(quartiles) } else { sigma };
     let n = n_effective.max(2.0);
-    let h = if n_axes == 1 { 0.9 * spread * n.powf(-0.2) } else { spread * n.powf(-1.0 / 6.0) };
+    let h = if n_axes == 1 { 0.45 * spread * n.powf(-0.2) } else { 0.5 * spread * n.powf(-1.0 / 6.0) };
     if h.is_finite() && h > 1e-9 * axis.span() { h } else { 0.01 * axis.span() }
 }

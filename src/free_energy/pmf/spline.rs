@@ -5,8 +5,9 @@
 //! Σ_b c_b [W_b ln p_b − v p_b], where c_b = Σw / Σ g w² of the samples around cell b converts weight to the number of
 //! independent samples there: so a barrier that umbrella windows sampled well counts as such, although its weight is
 //! e^(−F). For unweighted samples c is constant and this is the likelihood of the density itself. The problem is
-//! convex; Newton's method with step halving solves it. The number of pieces minimises Akaike's criterion
-//! −2 ln L + 2 parameters among a few. Second differences of coefficients are held back with a strength of 10⁻³
+//! convex; Newton's method with step halving solves it. The number of pieces is the one above that which minimises
+//! Akaike's criterion −2 ln L + 2 parameters, among a few: at the minimum bias is as large as the statistical error,
+//! which then does not cover it. Second differences of coefficients are held back with a strength of 10⁻³
 //! samples, which matters only where there are none.
 
 use nalgebra::{Cholesky, DMatrix, DVector};
@@ -70,20 +71,31 @@ impl Spline {
         let squares = cells.sums(|n| inefficiency_of[n] * (weights[n] / total).powi(2));
         let per_weight = samples_per_weight(cells.axes(), &share, &squares);
         let volume = cells.volumes()[0];
-        let candidates = n_intervals.map_or_else(|| PIECES[axes.len() - 1].to_vec(), |n| vec![n]);
-        let mut best: Option<(f64, usize, Design, DVector<f64>)> = None;
-        for n in candidates {
-            let design = Design::new(axes, &cells.centers(), n);
+        let centers = cells.centers();
+        let fit = |n: usize| {
+            let design = Design::new(axes, &centers, n);
             let start = design.start(&share, &per_weight, volume);
             let (coefficients, likelihood) = design.maximize(start, &share, &per_weight, volume, 1e-7);
-            let criterion = -2.0 * likelihood + 2.0 * design.n_coefficients as f64;
-            if criterion.is_finite() && best.as_ref().is_none_or(|best| criterion < best.0) {
-                best = Some((criterion, n, design, coefficients));
-            }
-        }
-        let Some((_, n_intervals, design, coefficients)) = best else {
-            return Err(Error::invalid("samples of a spline", "some inside the axes", "none"));
+            (design, coefficients, likelihood)
         };
+        let n_intervals = n_intervals.unwrap_or_else(|| {
+            let candidates = PIECES[axes.len() - 1];
+            let mut best = (f64::INFINITY, 0);
+            for (index, n) in candidates.iter().enumerate() {
+                let (design, _, likelihood) = fit(*n);
+                let criterion = -2.0 * likelihood + 2.0 * design.n_coefficients as f64;
+                if criterion < best.0 {
+                    best = (criterion, index);
+                } else if index > best.1 + 2 {
+                    break;
+                }
+            }
+            candidates[(best.1 + 1).min(candidates.len() - 1)]
+        });
+        if share.iter().sum::<f64>() == 0.0 {
+            return Err(Error::invalid("samples of a spline", "some inside the axes", "none"));
+        }
+        let (design, coefficients, _) = fit(n_intervals);
         let bins = Binned::new(axes, &[])?.centers();
         let at_bins = Design::new(axes, &bins, n_intervals).rows;
         Ok(Self { cells, volume, per_weight, design, coefficients, at_bins, n_intervals })
