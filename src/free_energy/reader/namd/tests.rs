@@ -112,3 +112,17 @@ fn what_cannot_be_read_is_an_error_with_a_line() {
     assert!(read(&[text("a", &content)], None).unwrap_err().to_string().contains("--temperature"));
     assert!(is_format(content.as_bytes()) && !is_format(b"MBAR Energy analysis"));
 }
+
+#[test]
+fn words_begin_where_blanks_end() {
+    let line = b"  12345678 a  bcdefghijklm  n";
+    let starts: Vec<usize> =
+        (0..line.len()).filter(|at| line[*at] != b' ' && (*at == 0 || line[at - 1] == b' ')).collect();
+    for (n, start) in starts.iter().enumerate() {
+        assert_eq!(parts::word_start(line, n as u32), Some(*start));
+    }
+    assert_eq!(
+        (parts::word_start(line, 4), parts::word_start(b"", 0), parts::word_start(b"x", 0)),
+        (None, None, Some(0))
+    );
+}
