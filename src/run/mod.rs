@@ -3,6 +3,7 @@
 //! [`run`] does the main job; [`stage`] does one stage of it; [`check`] only looks. All three begin by
 //! resolving a [`plan::Plan`] and reading the data, so what is wrong is said before any long work.
 
+pub mod alchemical;
 pub mod beads;
 pub mod catalogue;
 pub mod config;
