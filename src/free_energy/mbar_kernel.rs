@@ -289,71 +289,60 @@ fn add_gram_body<const FUSED: bool>(p: &[f64], len: usize, tiles: &mut [Tile]) {
     }
 }
 
-/// Replicates of a bootstrap at one block of samples.
-pub(super) struct Replicates<'a> {
-    /// p_kn of the reference solution, `[row][sample]`, a multiple of [`TILE`] rows.
-    pub p: &'a [f64],
-    pub len: usize,
-    /// exp(Δf_k) n_k/N_k of each replicate, `[row][replicate]`; zero in rows that are not sampled.
-    pub factor: &'a [f64],
-    /// A multiple of [`TILE`].
-    pub n_replicates: usize,
-}
-
 dispatched! {
-    /// Divides the numbers in `share`, which say how often each sample counts in each replicate
-    /// (`[replicate][sample]`), by Σ_k factor_k p_kn, and adds the products of the quotients with all rows to
-    /// `tiles`, `[replicate / 4][row / 4]`.
-    fn add_replicates / add_replicates_body(replicates: &Replicates<'_>, share: &mut [f64], tiles: &mut [Tile])
+    /// Four replicates of a bootstrap at a block of samples.
+    ///
+    /// Divides `share`, which says how often each sample counts in each of the four (`[replicate][sample]`), by
+    /// Σ_k factor_k p_kn and adds the products of the quotients with all rows of `p` to `tiles`, one for every
+    /// four rows. `factor` is exp(Δf_k) n_k/N_k as `[row][replicate]`.
+    fn add_replicates / add_replicates_body(
+        p: &[f64], len: usize, factor: &[[f64; TILE]], share: &mut [f64], tiles: &mut [Tile]
+    )
 }
 
 #[inline(always)]
 fn add_replicates_body<const FUSED: bool>(
-    replicates: &Replicates<'_>,
+    p: &[f64],
+    len: usize,
+    factor: &[[f64; TILE]],
     share: &mut [f64],
     tiles: &mut [Tile],
 ) {
-    let (len, p) = (replicates.len, replicates.p);
-    let n_rows = p.len() / len;
-    let n = len / LANES;
-    let mut tiles = tiles.iter_mut();
-    for (group, share) in share.chunks_exact_mut(TILE * len).enumerate() {
-        let (share0, rest) = share.split_at_mut(len);
-        let (share1, rest) = rest.split_at_mut(len);
-        let (share2, share3) = rest.split_at_mut(len);
-        let mut quotients = [
-            &mut vectors_mut(share0)[..n],
-            &mut vectors_mut(share1)[..n],
-            &mut vectors_mut(share2)[..n],
-            &mut vectors_mut(share3)[..n],
-        ];
-        // Two vectors at a time: eight independent chains.
-        for v in (0..n).step_by(2) {
-            let pair = if v + 1 < n { [v, v + 1] } else { [v, v] };
-            let mut sums = [[Vector::ZERO; 2]; TILE];
-            for k in 0..n_rows {
-                let row = vectors(&p[k * len..(k + 1) * len]);
-                let factors = &replicates.factor[k * replicates.n_replicates + group * TILE..][..TILE];
-                let terms = [Vector(row[pair[0]]), Vector(row[pair[1]])];
-                for (sums, factor) in sums.iter_mut().zip(factors) {
-                    for (sum, term) in sums.iter_mut().zip(terms) {
-                        *sum = Vector::splat(*factor).times_plus::<FUSED>(term, *sum);
-                    }
-                }
-            }
-            for (quotient, sums) in quotients.iter_mut().zip(sums) {
-                for (place, sum) in pair.into_iter().zip(sums).take(if pair[0] == pair[1] { 1 } else { 2 }) {
-                    let divided = Vector(quotient[place]).over(sum);
-                    // A sample that was not drawn counts for nothing, whatever its sum.
-                    quotient[place] = Vector(quotient[place])
-                        .map2(divided, |count, divided| if count == 0.0 { 0.0 } else { divided })
-                        .0;
-                }
+    // Two vectors at a time make eight independent chains of additions.
+    let pairs = len / (2 * LANES);
+    for pair in 0..pairs {
+        divide::<2, FUSED>(p, len, factor, share, 2 * pair);
+    }
+    if len / LANES % 2 == 1 {
+        divide::<1, FUSED>(p, len, factor, share, 2 * pairs);
+    }
+    for (rows, tile) in p.chunks_exact(TILE * len).zip(tiles) {
+        add_products::<FUSED>(share, rows, len, tile);
+    }
+}
+
+/// Divides the shares of `WIDTH` vectors from number `first` on.
+#[inline(always)]
+fn divide<const WIDTH: usize, const FUSED: bool>(
+    p: &[f64],
+    len: usize,
+    factor: &[[f64; TILE]],
+    share: &mut [f64],
+    first: usize,
+) {
+    let mut sums = [[Vector::ZERO; WIDTH]; TILE];
+    for (row, factors) in p.chunks_exact(len).zip(factor) {
+        let row = &vectors(row)[first..first + WIDTH];
+        for (sums, factor) in sums.iter_mut().zip(factors) {
+            for (sum, term) in sums.iter_mut().zip(row) {
+                *sum = Vector(*term).times_plus::<FUSED>(Vector::splat(*factor), *sum);
             }
         }
-        for rows in p.chunks_exact(TILE * len) {
-            let tile = tiles.next().expect("one tile for each four replicates and four rows");
-            add_products::<FUSED>(share, rows, len, tile);
+    }
+    for (share, sums) in share.chunks_exact_mut(len).zip(sums) {
+        for (share, sum) in vectors_mut(share)[first..first + WIDTH].iter_mut().zip(sums) {
+            // A sample that was not drawn counts for nothing, whatever its sum.
+            *share = Vector(*share).map2(sum, |count, sum| if count == 0.0 { 0.0 } else { count / sum }).0;
         }
     }
 }
@@ -369,7 +358,10 @@ mod tests {
             let y = exp::<false>(x);
             assert!((y / x.exp() - 1.0).abs() < 5e-16, "{x} {y} {}", x.exp());
         }
-        assert_eq!([0.0, -0.0, -301.0, f64::NEG_INFINITY, -1e300].map(exp::<true>), [1.0, 1.0, 0.0, 0.0, 0.0]);
+        assert_eq!(
+            [0.0, -0.0, -301.0, f64::NEG_INFINITY, -1e300].map(exp::<true>),
+            [1.0, 1.0, 0.0, 0.0, 0.0]
+        );
     }
 
     /// Numbers without a pattern.
@@ -398,18 +390,18 @@ mod tests {
 
     #[test]
     fn replicates_are_what_the_plain_loop_gives() {
-        let (n_rows, n_replicates, len) = (8, 4, 24);
+        let (n_rows, len) = (8, 24);
         let p: Vec<f64> = noise(n_rows * len).iter().map(|x| x * x).collect();
-        let factor: Vec<f64> = noise(n_rows * n_replicates).iter().map(|x| 1.0 + 0.1 * x).collect();
-        let count: Vec<f64> = (0..n_replicates * len).map(|i| (i % 3) as f64).collect();
+        let factor: Vec<[f64; TILE]> =
+            (0..n_rows).map(|k| [0, 1, 2, 3].map(|r| 1.0 + 0.1 * (k * 5 + r) as f64)).collect();
+        let count: Vec<f64> = (0..TILE * len).map(|i| (i % 3) as f64).collect();
         let mut share = count.clone();
         let mut tiles = vec![[[Vector::ZERO; TILE]; TILE]; n_rows / TILE];
-        add_replicates(&Replicates { p: &p, len, factor: &factor, n_replicates }, &mut share, &mut tiles);
-        for (replicate, row) in (0..n_replicates).flat_map(|r| (0..n_rows).map(move |k| (r, k))) {
+        add_replicates(&p, len, &factor, &mut share, &mut tiles);
+        for (replicate, row) in (0..TILE).flat_map(|r| (0..n_rows).map(move |k| (r, k))) {
             let plain: f64 = (0..len)
                 .map(|n| {
-                    let sum: f64 =
-                        (0..n_rows).map(|k| factor[k * n_replicates + replicate] * p[k * len + n]).sum();
+                    let sum: f64 = (0..n_rows).map(|k| factor[k][replicate] * p[k * len + n]).sum();
                     count[replicate * len + n] / sum * p[row * len + n]
                 })
                 .sum();

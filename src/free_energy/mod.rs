@@ -12,6 +12,7 @@ pub mod energy_source;
 pub mod estimate;
 pub mod exponential_averaging;
 pub mod mbar;
+pub mod mbar_bootstrap;
 mod mbar_covariance;
 mod mbar_kernel;
 mod mbar_newton;

@@ -275,6 +275,11 @@ impl ReducedEnergies {
         self.storage.is_direct()
     }
 
+    /// Whether energies are read whenever they are needed.
+    pub(super) fn is_streamed(&self) -> bool {
+        matches!(self.storage, Storage::Streamed(_))
+    }
+
     /// u of every sample in one state; in single precision up to a number common to all states.
     ///
     /// Of energies that are streamed, those that can no longer be read are NaN.
