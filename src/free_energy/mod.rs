@@ -8,6 +8,8 @@ pub mod agreement;
 pub mod alchemical;
 pub mod bennett;
 pub mod bootstrap;
+pub mod energy_npy;
+pub mod energy_parquet;
 pub mod energy_source;
 pub mod estimate;
 pub mod exponential_averaging;
