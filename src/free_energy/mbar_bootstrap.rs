@@ -132,14 +132,14 @@ impl<'m, 'a> Reference<'m, 'a> {
         Self { linked, mbar, resampling, states, n_sampled: mbar.sampled().len(), base, offset, counts, runs }
     }
 
-    /// How many replicates to solve together: as many as a fifth of the memory of the energies holds, or a
-    /// little memory in any case.
+    /// How many replicates to solve together: as many as an eighth of the memory of the energies holds; of energies
+    /// that are streamed, or hardly any, a fixed amount.
     pub fn batch(&self, n_resamples: usize) -> usize {
         let energies = self.mbar.energies();
         let n_samples = energies.n_samples();
-        let in_memory = if energies.is_streamed() { 0 } else { n_samples * energies.n_states() * 8 / 5 };
-        let wanted = in_memory.max(64 << 20) / n_samples.max(1);
-        wanted.clamp(TILE, LARGEST_BATCH).min(n_resamples.max(1))
+        let bytes =
+            if energies.is_streamed() { 64 << 20 } else { (n_samples * energies.n_states()).max(8 << 20) };
+        (bytes / n_samples.max(1)).clamp(TILE, LARGEST_BATCH).min(n_resamples.max(1))
     }
 
     /// How often each sample counts in each resample.
