@@ -16,6 +16,7 @@ pub mod simulate;
 pub mod source;
 pub mod stages;
 mod summary;
+pub mod u_kn;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
