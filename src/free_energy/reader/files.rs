@@ -147,17 +147,14 @@ pub(super) fn recognise(bytes: &[u8]) -> Option<Format> {
     if lines().any(is_dhdl) {
         return Some(Format::Gromacs);
     }
-    let has = |words: &[&str]| lines().any(|line| words.iter().any(|word| line.contains(word)));
     if lines().any(|line| line.starts_with('#') && (line.contains("Lambda State") || line.contains("DelE(")))
     {
         return Some(Format::Gomc);
     }
-    if lines().any(|line| line.starts_with("FepEnergy:") || line.starts_with("#NEW FEP WINDOW"))
-        || (has(&["#            STEP", "Free energy change for lambda window"]))
-    {
+    if super::namd::is_format(beginning.as_bytes()) {
         return Some(Format::Namd);
     }
-    if has(&["PMEMD", "SANDER", "pmemd", "sander"]) && has(&["Amber", "AMBER", "NSTEP", "mdin", "MDIN"]) {
+    if super::amber::is_format(beginning.as_bytes()) {
         return Some(Format::Amber);
     }
     super::table::is_table(&beginning).then_some(Format::Table)

@@ -6,6 +6,7 @@
 //! it lacks is demanded. Half a last line, a restart in the middle or a second run appended are handled
 //! and named in the warnings of the series.
 
+mod amber;
 mod damage;
 mod files;
 mod frame;
@@ -13,6 +14,7 @@ mod gomc;
 mod gromacs;
 #[cfg(test)]
 mod gromacs_tests;
+mod namd;
 pub mod parquet;
 #[cfg(test)]
 mod real_tests;
@@ -124,9 +126,10 @@ fn dispatch(format: Format, files: &[Text], temperature_k: Option<f64>) -> Resul
     match format {
         Format::Gromacs => gromacs::read(files, temperature_k),
         Format::Gomc => gomc::read(files, temperature_k),
+        Format::Amber => amber::read(files, temperature_k),
+        Format::Namd => namd::read(files, temperature_k),
         Format::Table => table::read(files, temperature_k),
         Format::Parquet => parquet::read(files, temperature_k),
-        _ => Err(Error::invalid("format", "gromacs, gomc, table or parquet", files::name(format))),
     }
 }
 

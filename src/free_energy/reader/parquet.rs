@@ -72,6 +72,11 @@ fn frame(file: &Text) -> Result<Frame> {
         let group = reader.get_row_group(group).map_err(damaged)?;
         let n = group.metadata().num_rows().max(0) as usize;
         for (index, column) in columns.iter_mut().enumerate() {
+            let chunk = group.metadata().column(index);
+            let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset());
+            if start < 0 || chunk.compressed_size() < 0 {
+                return Err(damaged(ParquetError::General(format!("column {index} at {start}"))));
+            }
             let read = std::panic::AssertUnwindSafe(|| numbers(group.get_column_reader(index)?, n));
             let values = std::panic::catch_unwind(read)
                 .unwrap_or_else(|_| Err(ParquetError::General("damaged pages".into())))
@@ -162,10 +167,13 @@ pub fn write_frame(
         columns.iter().map(|(name, values)| (name.as_str(), *values)).chain(index.iter().copied()).collect();
     let failed = |error: ParquetError| Error::io("write", path)(std::io::Error::other(error));
     let describe = |name: &str| json!({"name": name, "field_name": name, "pandas_type": "float64", "numpy_type": "float64", "metadata": null});
+    // With this pandas gives columns that are named by one λ their numbers back.
+    let by_number = !columns.is_empty() && columns.iter().all(|(name, _)| name.parse::<f64>().is_ok());
+    let kind = if by_number { "floating" } else { "mixed" };
     let pandas = json!({
         "index_columns": index.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
-        "column_indexes": [{"name": null, "field_name": null, "pandas_type": "unicode", "numpy_type": "object",
-            "metadata": {"encoding": "UTF-8"}}],
+        "column_indexes": [{"name": null, "field_name": null, "pandas_type": kind, "numpy_type": "object",
+            "metadata": null}],
         "columns": all.iter().map(|(name, _)| describe(name)).collect::<Vec<_>>(),
         "attributes": attributes,
         "creator": {"library": "kirkwood", "version": env!("CARGO_PKG_VERSION")},

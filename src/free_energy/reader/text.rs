@@ -1,9 +1,9 @@
 //! Decompressed files and the numbers in their lines.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::trajectory::compressed;
 
 /// A file in memory, decompressed.
 #[derive(Debug, Clone)]
@@ -20,22 +20,7 @@ impl Text {
     /// A compressed file that ends too early gives what could be decompressed, as a log of a running simulation
     /// would, and `true`.
     pub fn read(path: &Path) -> Result<(Self, bool)> {
-        let raw = std::fs::read(path).map_err(Error::io("read", path))?;
-        let mut bytes = Vec::new();
-        let outcome = match raw.as_slice() {
-            [0x1f, 0x8b, ..] => flate2::read::MultiGzDecoder::new(raw.as_slice()).read_to_end(&mut bytes),
-            [b'B', b'Z', b'h', ..] => {
-                bzip2::read::MultiBzDecoder::new(raw.as_slice()).read_to_end(&mut bytes)
-            }
-            _ => {
-                return Ok((Self { path: path.to_path_buf(), bytes: raw }, false));
-            }
-        };
-        let truncated = match outcome {
-            Ok(_) => false,
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof && !bytes.is_empty() => true,
-            Err(error) => return Err(Error::io("decompress", path)(error)),
-        };
+        let (bytes, truncated) = compressed::read(path)?;
         Ok((Self { path: path.to_path_buf(), bytes }, truncated))
     }
 
