@@ -1,5 +1,6 @@
 //! Decompressed files and the numbers in their lines.
 
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
@@ -26,12 +27,8 @@ impl Text {
 
     /// Lines with their numbers counted from 1, without line ends (`\n` or `\r\n`), and whether the line is complete:
     /// the last one may not be.
-    pub fn lines(&self) -> impl Iterator<Item = (u32, &[u8], bool)> {
-        self.bytes.split_inclusive(|byte| *byte == b'\n').enumerate().map(|(index, line)| {
-            let complete = line.ends_with(b"\n");
-            let line = line.strip_suffix(b"\n").unwrap_or(line);
-            (index as u32 + 1, line.strip_suffix(b"\r").unwrap_or(line), complete)
-        })
+    pub fn lines(&self) -> Lines<'_> {
+        Lines { rest: &self.bytes, number: 0 }
     }
 
     /// An error at a line of this file.
@@ -49,6 +46,29 @@ impl Text {
             found: found.into(),
             hint: hint.into(),
         }
+    }
+}
+
+/// Lines of a [`Text`].
+#[derive(Debug, Clone)]
+pub struct Lines<'a> {
+    rest: &'a [u8],
+    number: u32,
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = (u32, &'a [u8], bool);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // The search of the system's library looks at many bytes at a time.
+        let (mut tail, all) = (self.rest, self.rest);
+        let length = tail.skip_until(b'\n').ok().filter(|length| *length > 0)?;
+        self.rest = tail;
+        self.number = self.number.saturating_add(1);
+        let line = &all[..length];
+        let complete = line.ends_with(b"\n");
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        Some((self.number, line.strip_suffix(b"\r").unwrap_or(line), complete))
     }
 }
 
@@ -99,7 +119,7 @@ const POWERS: [f64; 23] = [
 ///
 /// A whole number below 2⁵³ divided by an exact power of ten is rounded once, so this is the nearest f64;
 /// longer numbers go the long way.
-fn plain_number(text: &[u8]) -> Option<(f64, usize)> {
+pub(super) fn plain_number(text: &[u8]) -> Option<(f64, usize)> {
     let negative = text.first() == Some(&b'-');
     let start = usize::from(negative);
     let (mut mantissa, mut length) = digits(text, start, 0);
