@@ -11,19 +11,17 @@
 //! Laplacian is solved without cancellation however small the overlap. Samples count as independent;
 //! for correlated ones use [`super::bootstrap`].
 
-use super::mbar_objective::{Objective, add_gram, blocks, grounded_laplacian, parts};
+use super::mbar_covariance::{Moments, STRAY_WEIGHT};
+use super::mbar_newton::Goal;
+use super::mbar_objective::{Objective, Order, Position, Rows, over_parts};
 use super::weights::{effective_sample_size, log_sum_exp};
 use super::{Estimate, ReducedEnergies};
 use crate::error::{Error, Result};
-use nalgebra::{Cholesky, DMatrix, DVector, Dyn};
-use rayon::prelude::*;
+use nalgebra::DMatrix;
+use std::sync::OnceLock;
 
-/// Two states are linked when they share at least this many samples: with fewer, the standard error
-/// of their difference exceeds 3 kT and rests on less than one sample.
-const MIN_SHARED_SAMPLES: f64 = 0.1;
-/// A target potential whose weight lies in several unlinked groups of states to more than this share
-/// has no free energy relative to any of them.
-const STRAY_WEIGHT: f64 = 0.05;
+pub use super::mbar_covariance::MissingOverlap;
+
 const METHOD: &str = "MBAR asymptotic covariance (independent samples)";
 
 /// How far to iterate, and from where.
@@ -48,7 +46,7 @@ impl Default for MbarSettings {
 pub struct Certificate {
     /// max_k |Σ_n w_kn − 1|: the largest component of the gradient, per sample of its state.
     pub residual: f64,
-    /// Largest change of a free energy in the last Newton step, kT.
+    /// Largest change of a free energy in the Newton step that would come next, kT.
     pub last_step_kt: f64,
     /// Newton steps taken.
     pub iterations: usize,
@@ -58,16 +56,17 @@ pub struct Certificate {
 pub struct Mbar<'a> {
     energies: &'a ReducedEnergies,
     multiplicity: Option<Vec<f64>>,
+    /// f of the sampled states as it was solved for, in a gauge of its own.
+    at: Position,
+    /// f of all states relative to the first.
     f: Vec<f64>,
+    /// f of the first state in the gauge of `at`; 0 when it has none.
+    origin: f64,
     sampled: Vec<usize>,
     counts: Vec<f64>,
-    log_denominator: Vec<f64>,
-    /// Σ_n c_n w_an w_bn over all states.
-    gram: DMatrix<f64>,
-    shared: DMatrix<f64>,
-    /// Linked groups of sampled states, as positions in `sampled`.
-    groups: Vec<Vec<usize>>,
-    laplacians: Vec<Option<Cholesky<f64, Dyn>>>,
+    /// Summed when they are asked for: a resample is often wanted for its free energies alone.
+    log_denominator: OnceLock<Vec<f64>>,
+    moments: OnceLock<Moments>,
     certificate: Certificate,
 }
 
@@ -92,7 +91,15 @@ impl<'a> Mbar<'a> {
 
     /// Solves.
     pub fn with_settings(energies: &'a ReducedEnergies, settings: &MbarSettings) -> Result<Self> {
-        Self::solve(energies, None, settings, true)
+        Self::solve(energies, None, settings)
+    }
+
+    /// Solves with sample n counted `multiplicity[n]` times, any number ≥ 0.
+    ///
+    /// A sample of a series with statistical inefficiency g counts 1/g: all of them are used, and the
+    /// covariance is that of the independent samples that they are worth.
+    pub fn weighted(energies: &'a ReducedEnergies, multiplicity: Vec<f64>) -> Result<Self> {
+        Self::solve(energies, Some(multiplicity), &MbarSettings::default())
     }
 
     /// Solves with sample n counted `multiplicity[n]` times, starting from this solution.
@@ -101,14 +108,13 @@ impl<'a> Mbar<'a> {
     pub fn resampled(&self, multiplicity: Vec<f64>) -> Result<Self> {
         let settings =
             MbarSettings { tolerance: 1e-6, start_kt: Some(self.f.clone()), ..MbarSettings::default() };
-        Self::solve(self.energies, Some(multiplicity), &settings, false)
+        Self::solve(self.energies, Some(multiplicity), &settings)
     }
 
     fn solve(
         energies: &'a ReducedEnergies,
         multiplicity: Option<Vec<f64>>,
         settings: &MbarSettings,
-        polish: bool,
     ) -> Result<Self> {
         if let Some(c) = &multiplicity {
             let usable = c.len() == energies.n_samples()
@@ -123,9 +129,13 @@ impl<'a> Mbar<'a> {
             }
         }
         let objective = Objective::new(energies, multiplicity.as_deref());
+        if let Some(&state) = objective.sampled.iter().find(|k| energies.void_states().contains(k)) {
+            let name = &energies.names()[state];
+            return Err(Error::invalid("multiplicities of samples", "none of a void state", name.clone()));
+        }
         let start = match &settings.start_kt {
             Some(start) if start.len() == energies.n_states() => {
-                objective.sampled.iter().map(|&k| if start[k].is_finite() { start[k] } else { 0.0 }).collect()
+                Position::new(objective.sampled.iter().map(|&k| start[k]).collect())
             }
             Some(start) => {
                 return Err(Error::invalid(
@@ -134,85 +144,141 @@ impl<'a> Mbar<'a> {
                     start.len().to_string(),
                 ));
             }
-            None => objective.start(),
+            None => objective.start()?,
         };
-        let minimum = objective.minimize(start, settings.tolerance, settings.max_iterations, polish)?;
+        let goal = Goal {
+            residual: settings.tolerance,
+            step_kt: settings.tolerance,
+            max_iterations: settings.max_iterations,
+        };
+        let minimum = objective.minimize(start, &goal)?.checked(&goal)?;
         let certificate = Certificate {
             residual: minimum.residual,
             last_step_kt: minimum.step_kt,
             iterations: minimum.iterations,
         };
-
-        let log_denominator = objective.log_denominators(&minimum.f);
-        let mut f = vec![0.0; energies.n_states()];
-        for (&k, value) in objective.sampled.iter().zip(&minimum.f) {
-            f[k] = *value;
-        }
-        let unsampled: Vec<usize> = (0..f.len()).filter(|k| !objective.sampled.contains(k)).collect();
-        for &k in &unsampled {
-            f[k] = objective.free_energy(energies.row(k), &log_denominator);
-        }
-        let origin = f[0];
-        if origin.is_finite() {
-            f.iter_mut().for_each(|f| *f -= origin);
-        }
-        let log_denominator: Vec<f64> =
-            log_denominator.iter().map(|d| if origin.is_finite() { d - origin } else { *d }).collect();
-
-        let shared = minimum.pass.shared;
-        let groups = linked_groups(&shared);
-        let laplacians = groups
-            .iter()
-            .map(|group| if group.len() > 1 { grounded_laplacian(&shared, group, 0.0) } else { None })
-            .collect();
-        let (sampled, counts) = (objective.sampled, objective.counts);
-        let mut mbar = Self {
-            energies,
-            multiplicity,
-            f,
-            sampled,
-            counts,
-            log_denominator,
-            gram: DMatrix::zeros(0, 0),
-            shared,
-            groups,
-            laplacians,
-            certificate,
-        };
-        mbar.gram = mbar.gram_matrix(!unsampled.is_empty());
+        let Objective { sampled, counts, .. } = objective;
+        let mbar = Self::at_solution(energies, multiplicity, (sampled, counts), minimum.at, certificate)?;
+        let moments = mbar.moments_from(minimum.pass.shared)?;
+        let _ = mbar.moments.set(moments);
         Ok(mbar)
     }
 
-    /// w_a · w_b over all states; from the shared samples alone when every state has samples.
-    fn gram_matrix(&self, with_unsampled: bool) -> DMatrix<f64> {
-        let n_states = self.energies.n_states();
-        if !with_unsampled {
-            return DMatrix::from_fn(n_states, n_states, |i, j| {
-                self.shared[(i, j)] / (self.counts[i] * self.counts[j])
-            });
+    /// A solution that was found elsewhere; what else follows from it is summed when it is asked for.
+    pub(super) fn at_solution(
+        energies: &'a ReducedEnergies,
+        multiplicity: Option<Vec<f64>>,
+        (sampled, counts): (Vec<usize>, Vec<f64>),
+        at: Position,
+        certificate: Certificate,
+    ) -> Result<Self> {
+        let void = energies.void_states();
+        let unsampled: Vec<usize> =
+            (0..energies.n_states()).filter(|k| !sampled.contains(k) && !void.contains(k)).collect();
+        let mut f = vec![f64::NAN; energies.n_states()];
+        let relative = at.relative();
+        let gauge = at.base[0] + at.rest[0];
+        for (&k, value) in sampled.iter().zip(&relative) {
+            f[k] = *value;
         }
-        let scale = self.counts.iter().sum::<f64>();
-        let partial: Vec<DMatrix<f64>> = parts(self.energies.n_samples())
-            .into_par_iter()
-            .map(|part| {
-                let mut gram = DMatrix::zeros(n_states, n_states);
-                let mut buffer = Vec::new();
-                for block in blocks(part) {
-                    buffer.clear();
-                    for k in 0..n_states {
-                        let u = &self.energies.row(k)[block.clone()];
-                        buffer.extend(u.iter().zip(block.clone()).map(|(u, n)| {
-                            let weight = self.weight(self.f[k], *u, n);
-                            scale * weight * self.multiplicity.as_ref().map_or(1.0, |c| c[n].sqrt())
-                        }));
-                    }
-                    add_gram(&mut gram, &buffer, block.len());
-                }
-                gram
+        if !unsampled.is_empty() {
+            let objective = Objective {
+                energies,
+                sampled: sampled.clone(),
+                counts: counts.clone(),
+                multiplicity: multiplicity.as_deref(),
+            };
+            let found = objective.free_energies(&at, &unsampled)?;
+            unsampled.iter().zip(found).for_each(|(&k, found)| f[k] = found - gauge);
+        }
+        let first = if f[0].is_finite() { f[0] } else { 0.0 };
+        f.iter_mut().for_each(|f| *f -= first);
+        Ok(Self {
+            energies,
+            multiplicity,
+            at,
+            f,
+            origin: gauge + first,
+            sampled,
+            counts,
+            log_denominator: OnceLock::new(),
+            moments: OnceLock::new(),
+            certificate,
+        })
+    }
+
+    /// Products of the weights of all states, from those of the sampled states when these are all.
+    fn moments_from(&self, shared: DMatrix<f64>) -> Result<Moments> {
+        let n_states = self.energies.n_states();
+        let mut gram = DMatrix::from_element(n_states, n_states, f64::NAN);
+        let unsampled: Vec<usize> = (0..n_states).filter(|k| !self.sampled.contains(k)).collect();
+        let present: Vec<usize> = unsampled.iter().copied().filter(|&k| self.f[k].is_finite()).collect();
+        for &k in unsampled.iter().filter(|&&k| self.f[k].is_infinite()) {
+            gram.row_mut(k).fill(0.0);
+            gram.column_mut(k).fill(0.0);
+        }
+        let states: Vec<usize> = self.sampled.iter().chain(&present).copied().collect();
+        // A state without samples is treated as if it had some, outside the denominator.
+        let pretended = self.counts.iter().sum::<f64>() / self.counts.len() as f64;
+        let mut counts = self.counts.clone();
+        counts.resize(states.len(), pretended);
+        let products = if present.is_empty() {
+            shared.clone()
+        } else {
+            let mut base = self.at.base.clone();
+            base.extend(present.iter().map(|&k| self.f[k] + self.origin));
+            let rests = self.at.rest.iter().copied().chain(std::iter::repeat(0.0));
+            let offset: Vec<f64> = counts.iter().zip(rests).map(|(count, rest)| count.ln() + rest).collect();
+            let rows = Rows {
+                states: &states,
+                n_sampled: self.sampled.len(),
+                base: &base,
+                offset: &offset,
+                multiplicity: self.multiplicity.as_deref(),
+            };
+            rows.pass(self.energies, Order::Hessian)?.shared
+        };
+        for (i, &a) in states.iter().enumerate() {
+            for (j, &b) in states.iter().enumerate() {
+                gram[(a, b)] = products[(i, j)] / (counts[i] * counts[j]);
+            }
+        }
+        Ok(Moments::new(&self.sampled, &self.counts, gram, shared))
+    }
+
+    fn moments(&self) -> &Moments {
+        self.moments.get_or_init(|| {
+            let objective = self.objective();
+            let summed =
+                objective.pass(&self.at, Order::Hessian).and_then(|pass| self.moments_from(pass.shared));
+            // Energies that can no longer be read say nothing about overlap.
+            summed.unwrap_or_else(|_| {
+                let (n, all) = (self.sampled.len(), self.energies.n_states());
+                let gram = DMatrix::from_element(all, all, f64::NAN);
+                Moments::new(&self.sampled, &self.counts, gram, DMatrix::zeros(n, n))
             })
-            .collect();
-        let total = partial.into_iter().reduce(|sum, part| sum + part);
-        total.map_or_else(|| DMatrix::zeros(n_states, n_states), |total| total / (scale * scale))
+        })
+    }
+
+    fn objective(&self) -> Objective<'_> {
+        Objective {
+            energies: self.energies,
+            sampled: self.sampled.clone(),
+            counts: self.counts.clone(),
+            multiplicity: self.multiplicity.as_deref(),
+        }
+    }
+
+    /// ln Σ_k N_k exp(f_k − u_kn) of each sample, in the gauge of `f`.
+    fn log_denominator(&self) -> &[f64] {
+        self.log_denominator.get_or_init(|| {
+            let mut found = self
+                .objective()
+                .log_denominators(&self.at)
+                .unwrap_or_else(|_| vec![f64::NAN; self.energies.n_samples()]);
+            found.iter_mut().for_each(|d| *d -= self.origin);
+            found
+        })
     }
 
     /// Weight of one sample under a potential with energy `u` there and free energy `f`, counted once.
@@ -220,7 +286,7 @@ impl<'a> Mbar<'a> {
         if u == f64::INFINITY || self.count(n) == 0.0 || !f.is_finite() {
             return 0.0;
         }
-        (f - u - self.log_denominator[n]).exp()
+        (f - u - self.log_denominator()[n]).exp()
     }
 
     fn count(&self, n: usize) -> f64 {
@@ -242,48 +308,86 @@ impl<'a> Mbar<'a> {
         self.certificate
     }
 
+    /// How often each state was sampled, in multiplicities; in the order of states.
+    pub fn counts(&self) -> Vec<f64> {
+        let mut counts = vec![0.0; self.energies.n_states()];
+        self.sampled.iter().zip(&self.counts).for_each(|(&k, count)| counts[k] = *count);
+        counts
+    }
+
     /// Sampled states in groups that share samples; one group when everything is connected.
     pub fn groups(&self) -> Vec<Vec<usize>> {
-        self.groups.iter().map(|group| group.iter().map(|&i| self.sampled[i]).collect()).collect()
+        let groups = self.moments().groups.iter();
+        groups.map(|group| group.iter().map(|&i| self.sampled[i]).collect()).collect()
+    }
+
+    /// For each group but one, the pair of states at which an overlap with the others is missing.
+    pub fn missing_overlaps(&self) -> Vec<MissingOverlap> {
+        self.moments().missing_overlaps()
     }
 
     /// A sentence that names the groups when states are disconnected; `None` when all are connected.
     pub fn disconnection(&self) -> Option<String> {
-        if self.groups.len() == 1 {
+        let groups = self.groups();
+        if groups.len() == 1 {
             return None;
         }
         let names = self.energies.names();
-        let groups: Vec<String> = self
-            .groups()
+        let lists: Vec<String> = groups
             .iter()
             .map(|group| {
                 let names: Vec<&str> = group.iter().map(|&k| names[k].as_str()).collect();
                 format!("{{{}}}", names.join(", "))
             })
             .collect();
+        let missing: Vec<String> = self
+            .missing_overlaps()
+            .iter()
+            .map(|gap| {
+                let (a, b) = (&names[gap.states.0], &names[gap.states.1]);
+                format!("{a} and {b} ({:.0e} samples in common)", gap.shared_samples)
+            })
+            .collect();
         Some(format!(
-            "the states fall into {} groups that share no samples, so free energies between them are \
-             undetermined: {}",
+            "the states fall into {} groups that share no samples, so free energies between them are              undetermined: {}; the overlap is missing between {}",
             groups.len(),
-            groups.join(", ")
+            lists.join(", "),
+            missing.join(", ")
         ))
     }
 
     /// f_to − f_from; `None` when the two are not connected by overlap.
     pub fn difference(&self, from: usize, to: usize) -> Option<Estimate> {
+        if !(self.f[from].is_finite() && self.f[to].is_finite()) {
+            return None;
+        }
         if from == to {
             return Some(Estimate::new(0.0, 0.0, self.n_effective(to), "kT", METHOD));
         }
-        let overlap = self.gram[(from, from)] + self.gram[(to, to)] - 2.0 * self.gram[(from, to)];
-        let stray = match (self.group_of(from), self.group_of(to)) {
-            (Some(a), Some(b)) if a != b => return None,
-            (Some(_), Some(_)) => f64::INFINITY,
-            _ => STRAY_WEIGHT,
-        };
-        let (c_from, c_to) = (self.c_of_state(from), self.c_of_state(to));
-        let variance = self.variance_of_difference(overlap, &c_from, &c_to, stray)?;
+        let variance = self.moments().variance(from, to)?;
         let n_effective = self.n_effective(from).min(self.n_effective(to));
         Some(Estimate::new(self.f[to] - self.f[from], variance.sqrt(), n_effective, "kT", METHOD))
+    }
+
+    /// σ(f_to − f_from) of all pairs, `[from][to]`; infinite between states that nothing links, NaN for
+    /// states without a free energy.
+    pub fn std_errors(&self) -> Vec<Vec<f64>> {
+        let (n, moments) = (self.energies.n_states(), self.moments());
+        let sigma = |a: usize, b: usize| match moments.variance(a, b) {
+            _ if self.f[a].is_nan() || self.f[b].is_nan() => f64::NAN,
+            _ if a == b => 0.0,
+            Some(variance) => variance.sqrt(),
+            None => f64::INFINITY,
+        };
+        (0..n).map(|a| (0..n).map(|b| sigma(a, b)).collect()).collect()
+    }
+
+    /// cov(f_a − f_0, f_b − f_0), `[a][b]` of all states in one list.
+    ///
+    /// A state that nothing links to state 0 has an infinite variance and covariances NaN; a state without a
+    /// free energy has NaN everywhere.
+    pub fn covariance_matrix(&self) -> Vec<f64> {
+        self.moments().covariance()
     }
 
     /// f_target − f_from; `None` without overlap.
@@ -293,57 +397,15 @@ impl<'a> Mbar<'a> {
             .filter(|&n| self.count(n) > 0.0)
             .map(|n| (target.weights[n] - weights_from[n]).powi(2) / self.count(n))
             .sum();
-        let c_from = self.c_of_state(from);
-        let variance = self.variance_of_difference(overlap, &c_from, &target.c, STRAY_WEIGHT)?;
+        let c_from = self.moments().c_of_state(from);
+        let variance = self.moments().variance_between(overlap, &c_from, &target.c, STRAY_WEIGHT)?;
         let n_effective = target.n_effective.min(self.n_effective(from));
         Some(Estimate::new(target.free_energy_kt - self.f[from], variance.sqrt(), n_effective, "kT", METHOD))
     }
 
-    /// The group of a sampled state.
-    fn group_of(&self, state: usize) -> Option<usize> {
-        let place = self.sampled.iter().position(|&k| k == state)?;
-        self.groups.iter().position(|group| group.contains(&place))
-    }
-
-    fn variance_of_difference(&self, overlap: f64, c_from: &[f64], c_to: &[f64], stray: f64) -> Option<f64> {
-        if c_from.iter().chain(c_to).any(|c| !c.is_finite()) {
-            return None;
-        }
-        let d: Vec<f64> = c_to.iter().zip(c_from).map(|(to, from)| to - from).collect();
-        Some((overlap + self.laplacian_form(&d, stray)?).max(0.0))
-    }
-
-    /// dᵀ L⁻ d; `None` when d has a net weight in a group, which nothing there holds in place.
-    ///
-    /// `stray` is the net weight that is still taken for none.
-    fn laplacian_form(&self, d: &[f64], stray: f64) -> Option<f64> {
-        let mut total = 0.0;
-        for (group, laplacian) in self.groups.iter().zip(&self.laplacians) {
-            let net: f64 = group.iter().map(|&i| d[i]).sum();
-            if self.groups.len() > 1 && net.abs() > stray {
-                return None;
-            }
-            if group.len() > 1 {
-                let right = DVector::from_iterator(group.len() - 1, group[1..].iter().map(|&i| d[i]));
-                total += right.dot(&laplacian.as_ref()?.solve(&right));
-            }
-        }
-        Some(total)
-    }
-
-    /// Σ_n p_kn w_an over the sampled states k.
-    fn c_of_state(&self, state: usize) -> Vec<f64> {
-        let valid = self.f[state].is_finite();
-        self.sampled
-            .iter()
-            .zip(&self.counts)
-            .map(|(&k, count)| if valid { count * self.gram[(k, state)] } else { f64::NAN })
-            .collect()
-    }
-
     /// Kish's effective sample size of the weights of a state.
     pub fn n_effective(&self, state: usize) -> f64 {
-        let squares = self.gram[(state, state)];
+        let squares = self.moments().gram[(state, state)];
         if squares > 0.0 { 1.0 / squares } else { 0.0 }
     }
 
@@ -355,7 +417,7 @@ impl<'a> Mbar<'a> {
 
     /// Normalised log-weights of all samples in one state.
     pub fn log_weights(&self, state: usize) -> Vec<f64> {
-        self.log_weights_at(self.energies.row(state), self.f[state])
+        self.log_weights_at(&self.energies.row(state), self.f[state])
     }
 
     fn log_weights_at(&self, u_n: &[f64], f: f64) -> Vec<f64> {
@@ -363,7 +425,7 @@ impl<'a> Mbar<'a> {
             .enumerate()
             .map(|(n, u)| match self.count(n) {
                 0.0 => f64::NEG_INFINITY,
-                count => count.ln() + f - u - self.log_denominator[n],
+                count => count.ln() + f - u - self.log_denominator()[n],
             })
             .collect()
     }
@@ -412,35 +474,49 @@ impl<'a> Mbar<'a> {
             (0..n_samples).filter(|&n| self.count(n) > 0.0).map(|n| delta[n].powi(2) / self.count(n)).sum();
         let d = self.responsible_sums(&[&delta]).remove(0);
         let stray = STRAY_WEIGHT * delta.iter().map(|x| x.abs()).sum::<f64>();
-        let std_error =
-            self.laplacian_form(&d, stray).map_or(f64::INFINITY, |form| (own + form).max(0.0).sqrt());
+        let std_error = self
+            .moments()
+            .laplacian_form(&d, stray)
+            .map_or(f64::INFINITY, |form| (own + form).max(0.0).sqrt());
         Ok(Estimate::new(mean, std_error, effective_sample_size(weights), unit, METHOD))
     }
 
     /// Σ_n p_kn x_n over the sampled states, for several x.
     fn responsible_sums(&self, columns: &[&[f64]]) -> Vec<Vec<f64>> {
         let n_sampled = self.sampled.len();
-        let partial: Vec<Vec<Vec<f64>>> = parts(self.energies.n_samples())
-            .into_par_iter()
-            .map(|part| {
-                let mut sums = vec![vec![0.0; n_sampled]; columns.len()];
-                for (i, (&k, count)) in self.sampled.iter().zip(&self.counts).enumerate() {
-                    let u = self.energies.row(k);
-                    for n in part.clone() {
-                        let p = count * self.weight(self.f[k], u[n], n);
-                        for (sum, column) in sums.iter_mut().zip(columns) {
-                            sum[i] += p * column[n];
-                        }
+        let offset: Vec<f64> = self.counts.iter().zip(&self.at.rest).map(|(n, rest)| n.ln() + rest).collect();
+        let rows = Rows {
+            states: &self.sampled,
+            n_sampled,
+            base: &self.at.base,
+            offset: &offset,
+            multiplicity: None,
+        };
+        let partial = over_parts(self.energies, n_sampled, |scratch, part| {
+            rows.prepare(scratch, part.block);
+            let mut sums = vec![vec![0.0; n_sampled]; columns.len()];
+            let mut totals = vec![0.0; n_sampled];
+            part.for_each(&mut scratch.reader, |block| {
+                let p = rows.responsibilities(block, &mut scratch.p, &mut scratch.sample, &mut totals);
+                for (sums, column) in sums.iter_mut().zip(columns) {
+                    let column = &column[block.samples.clone()];
+                    for (sum, p) in sums.iter_mut().zip(p.chunks_exact(block.len)) {
+                        *sum += p.iter().zip(column).map(|(p, x)| p * x).sum::<f64>();
                     }
                 }
-                sums
-            })
-            .collect();
+            })?;
+            Ok(sums)
+        });
         let mut total = vec![vec![0.0; n_sampled]; columns.len()];
-        for part in partial {
-            for (total, part) in total.iter_mut().flatten().zip(part.iter().flatten()) {
-                *total += part;
+        match partial {
+            Ok(partial) => {
+                for part in partial {
+                    for (total, part) in total.iter_mut().flatten().zip(part.iter().flatten()) {
+                        *total += part;
+                    }
+                }
             }
+            Err(_) => total.iter_mut().flatten().for_each(|total| *total = f64::NAN),
         }
         total
     }
@@ -450,49 +526,16 @@ impl<'a> Mbar<'a> {
     /// `[i][j]` over all states; rows sum to one. Neighbours below 0.03 are a warning
     /// (Klimovich, Shirts and Mobley 2015).
     pub fn overlap(&self) -> Vec<Vec<f64>> {
-        let mut counts = vec![0.0; self.energies.n_states()];
-        for (&k, count) in self.sampled.iter().zip(&self.counts) {
-            counts[k] = *count;
-        }
-        (0..counts.len())
-            .map(|i| (0..counts.len()).map(|j| self.gram[(i, j)] * counts[j]).collect())
-            .collect()
+        let (counts, gram) = (self.counts(), &self.moments().gram);
+        (0..counts.len()).map(|i| (0..counts.len()).map(|j| gram[(i, j)] * counts[j]).collect()).collect()
     }
 
     /// The number of samples that two sampled states share: Σ_n p_in p_jn; 0 for unsampled states.
     pub fn shared_samples(&self, i: usize, j: usize) -> f64 {
         let place = |state| self.sampled.iter().position(|&k| k == state);
         match (place(i), place(j)) {
-            (Some(i), Some(j)) => self.shared[(i, j)],
+            (Some(i), Some(j)) => self.moments().shared[(i, j)],
             _ => 0.0,
         }
     }
-}
-
-/// Connected components of the graph of states that share enough samples.
-fn linked_groups(shared: &DMatrix<f64>) -> Vec<Vec<usize>> {
-    let n = shared.nrows();
-    let mut group_of: Vec<Option<usize>> = vec![None; n];
-    let mut groups: Vec<Vec<usize>> = Vec::new();
-    for seed in 0..n {
-        if group_of[seed].is_some() {
-            continue;
-        }
-        let group = groups.len();
-        group_of[seed] = Some(group);
-        let (mut members, mut next) = (vec![seed], 0);
-        while next < members.len() {
-            let i = members[next];
-            for j in 0..n {
-                if group_of[j].is_none() && shared[(i, j)] >= MIN_SHARED_SAMPLES {
-                    group_of[j] = Some(group);
-                    members.push(j);
-                }
-            }
-            next += 1;
-        }
-        members.sort_unstable();
-        groups.push(members);
-    }
-    groups
 }

@@ -1,27 +1,58 @@
-//! The convex objective whose minimum is the MBAR solution, its derivatives, and its minimiser.
+//! The convex objective whose minimum is the MBAR solution, and its derivatives.
 //!
 //! L(f) = Σ_n c_n ln Σ_k N_k exp(f_k − u_kn) − Σ_k N_k f_k over the sampled states, where c_n is how
-//! often sample n counts (1, or its multiplicity in a bootstrap resample). With the responsibilities
+//! often sample n counts (1, or its multiplicity). With the responsibilities
 //! p_kn = N_k exp(f_k − u_kn) / Σ_j N_j exp(f_j − u_jn) the gradient is Σ_n c_n p_kn − N_k, and the
 //! Hessian is the Laplacian of a graph with edges s_ij = Σ_n c_n p_in p_jn: the number of samples that
-//! two states share. Only off-diagonal elements are summed, so that small overlaps keep their digits.
+//! two states share. Only off-diagonal elements enter, so that small overlaps keep their digits.
+//!
+//! One sweep over the samples gives value, gradient and shared samples. Energies are taken relative to
+//! a base of each state and then to the lowest of each sample before anything is added to them, which is
+//! exact where it matters: offsets of 10⁹ kT of states or samples cost no digit of f.
 
 use super::ReducedEnergies;
-use super::bennett;
-use super::weights::{exp_nonpositive, log_sum_exp};
-use crate::error::{Error, Result};
-use nalgebra::{Cholesky, DMatrix, DMatrixView, DVector, Dyn};
+use super::energy_source::stretch_length;
+use super::mbar_kernel::{LANES, PerSample, TILE, Terms, Tile, Vector, add_gram, n_tiles, responsibilities};
+use crate::error::Result;
+use nalgebra::DMatrix;
 use rayon::prelude::*;
+use std::ops::Range;
 
-/// Samples treated together: rows of this length stay in cache for a hundred states.
-const BLOCK: usize = 256;
-/// Partial sums, in a fixed number so that results do not depend on the number of threads.
-const PARTS: usize = 64;
-/// Longest step in one free energy before the objective has shown that longer ones are good, kT.
-const FIRST_RADIUS: f64 = 10.0;
+/// Free energies of states, split so that their large part can be subtracted from energies exactly.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Position {
+    pub base: Vec<f64>,
+    pub rest: Vec<f64>,
+}
 
-/// Residual above which self-consistent iterations are worth more than Newton steps.
-const FAR: f64 = 0.5;
+/// A rest above this goes into the base.
+const LARGEST_REST: f64 = 40.0;
+
+impl Position {
+    pub fn new(f: Vec<f64>) -> Self {
+        let base = f.into_iter().map(|f| if f.is_finite() { f } else { 0.0 }).collect::<Vec<_>>();
+        Self { rest: vec![0.0; base.len()], base }
+    }
+
+    /// The position a step away.
+    pub fn moved(&self, step: &[f64], scale: f64) -> Self {
+        let mut moved = self.clone();
+        for ((rest, base), step) in moved.rest.iter_mut().zip(&mut moved.base).zip(step) {
+            *rest += scale * step;
+            if rest.abs() > LARGEST_REST {
+                *base += *rest;
+                *rest = 0.0;
+            }
+        }
+        moved
+    }
+
+    /// f_k − f_0.
+    pub fn relative(&self) -> Vec<f64> {
+        let (base, rest) = (self.base[0], self.rest[0]);
+        self.base.iter().zip(&self.rest).map(|(b, r)| (b - base) + (r - rest)).collect()
+    }
+}
 
 /// The samples as sums over blocks see them.
 pub(super) struct Objective<'a> {
@@ -33,342 +64,388 @@ pub(super) struct Objective<'a> {
     pub multiplicity: Option<&'a [f64]>,
 }
 
+/// What a sweep is to bring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Value and gradient.
+    Gradient,
+    /// The shared samples as well.
+    Hessian,
+}
+
 /// Value and derivatives at one f.
+#[derive(Debug, Clone)]
 pub(super) struct Pass {
-    value: f64,
+    /// L − `level`.
+    pub value: f64,
+    /// What the bases alone contribute to L, which may be large.
+    pub level: f64,
     /// Σ_n c_n p_kn.
     pub responsibility: Vec<f64>,
-    /// s_ij.
+    /// s_ij of all rows, with their diagonal; empty without Hessian.
     pub shared: DMatrix<f64>,
 }
 
-/// Where the iteration ended.
-pub(super) struct Minimum {
-    pub f: Vec<f64>,
-    pub pass: Pass,
-    pub iterations: usize,
-    pub residual: f64,
-    pub step_kt: f64,
+/// Partial sums, in a number that does not depend on the number of threads, so that results do not.
+fn n_parts(n_rows: usize) -> usize {
+    ((1 << 22) / (n_rows * n_rows).max(1)).clamp(8, 64)
 }
 
-/// Ranges of samples, one per partial sum.
-pub(super) fn parts(n_samples: usize) -> Vec<std::ops::Range<usize>> {
-    let length = n_samples.div_ceil(PARTS).next_multiple_of(BLOCK);
-    (0..n_samples.div_ceil(length)).map(|i| i * length..((i + 1) * length).min(n_samples)).collect()
+/// Samples treated together: few enough that their responsibilities stay in the first caches.
+pub(super) fn block_length(n_rows: usize) -> usize {
+    ((1 << 14) / n_rows.max(1)).clamp(256, 1024) & !(LANES - 1)
 }
 
-/// Blocks of a part.
-pub(super) fn blocks(part: std::ops::Range<usize>) -> impl Iterator<Item = std::ops::Range<usize>> {
-    let end = part.end;
-    part.step_by(BLOCK).map(move |start| start..(start + BLOCK).min(end))
+/// Consecutive samples with their energies.
+pub(super) struct Block<'a> {
+    pub samples: Range<usize>,
+    pub energies: &'a [f64],
+    pub stride: usize,
+    /// Samples rounded up to whole vectors; those that do not exist have energies zero.
+    pub len: usize,
+}
+
+/// Consecutive blocks that are summed by one thread.
+pub(super) struct Part<'a> {
+    energies: &'a ReducedEnergies,
+    pub samples: Range<usize>,
+    pub block: usize,
+}
+
+/// Buffers of a thread, reused from part to part.
+#[derive(Default)]
+pub(super) struct Scratch {
+    pub reader: Reader,
+    pub p: Vec<f64>,
+    pub sample: PerSample,
+    pub tiles: Vec<Tile>,
+}
+
+/// What reading needs.
+#[derive(Default)]
+pub(super) struct Reader {
+    stretch: Vec<f64>,
+    last: Vec<f64>,
+}
+
+impl Part<'_> {
+    /// Visits the blocks in order.
+    pub fn for_each(&self, reader: &mut Reader, mut visit: impl FnMut(&Block<'_>)) -> Result<()> {
+        let n_states = self.energies.n_states();
+        let length = if self.energies.is_direct() {
+            self.samples.len()
+        } else {
+            (stretch_length(n_states) / self.block).max(1) * self.block
+        };
+        for start in self.samples.clone().step_by(length.max(1)) {
+            let samples = start..(start + length).min(self.samples.end);
+            let stretch = self.energies.stretch(samples.clone(), &mut reader.stretch)?;
+            for first in samples.clone().step_by(self.block) {
+                let samples = first..(first + self.block).min(samples.end);
+                let (live, values) = (samples.len(), &stretch.values[first - start..]);
+                if live % LANES == 0 {
+                    visit(&Block { samples, energies: values, stride: stretch.stride, len: live });
+                    continue;
+                }
+                let len = live.next_multiple_of(LANES);
+                reader.last.clear();
+                for state in 0..n_states {
+                    reader.last.extend_from_slice(&values[state * stretch.stride..][..live]);
+                    reader.last.resize((state + 1) * len, 0.0);
+                }
+                visit(&Block { samples, energies: &reader.last, stride: len, len });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Sums over all samples, part by part; the sums come back in order.
+pub(super) fn over_parts<R: Send>(
+    energies: &ReducedEnergies,
+    n_rows: usize,
+    sum: impl Fn(&mut Scratch, &Part<'_>) -> Result<R> + Sync + Send,
+) -> Result<Vec<R>> {
+    let (block, n_samples) = (block_length(n_rows), energies.n_samples());
+    let length = n_samples.div_ceil(n_parts(n_rows)).next_multiple_of(block);
+    (0..n_samples.div_ceil(length))
+        .into_par_iter()
+        .map_init(Scratch::default, |scratch, i| {
+            let samples = i * length..((i + 1) * length).min(n_samples);
+            sum(scratch, &Part { energies, samples, block })
+        })
+        .collect()
+}
+
+/// States whose responsibilities a sweep computes.
+pub(super) struct Rows<'a> {
+    pub states: &'a [usize],
+    pub n_sampled: usize,
+    pub base: &'a [f64],
+    /// f_k + ln N_k − base_k.
+    pub offset: &'a [f64],
+    pub multiplicity: Option<&'a [f64]>,
+}
+
+impl Rows<'_> {
+    /// Rows of `p`, with zeros up to whole tiles.
+    pub fn n_padded(&self) -> usize {
+        self.states.len().next_multiple_of(TILE)
+    }
+
+    /// Makes the buffers fit.
+    pub fn prepare(&self, scratch: &mut Scratch, block: usize) {
+        scratch.p.clear();
+        scratch.p.resize(self.n_padded() * block, 0.0);
+        scratch.sample = PerSample::new(block);
+    }
+
+    /// √c_n p_kn of a block in `p`; adds Σ_n c_n p_kn to `totals`.
+    pub fn responsibilities<'p>(
+        &self,
+        block: &Block<'_>,
+        p: &'p mut [f64],
+        sample: &mut PerSample,
+        totals: &mut [f64],
+    ) -> &'p [f64] {
+        let live = block.samples.len();
+        if let Some(multiplicity) = self.multiplicity {
+            for (root, c) in sample.root.iter_mut().zip(&multiplicity[block.samples.clone()]) {
+                *root = c.sqrt();
+            }
+        }
+        let terms = Terms {
+            energies: block.energies,
+            stride: block.stride,
+            len: block.len,
+            live,
+            states: self.states,
+            n_sampled: self.n_sampled,
+            base: self.base,
+            offset: self.offset,
+        };
+        let (rows, padding) = p[..self.n_padded() * block.len].split_at_mut(self.states.len() * block.len);
+        responsibilities(&terms, rows, sample, totals);
+        padding.fill(0.0);
+        &p[..self.n_padded() * block.len]
+    }
+
+    /// Value, Σ_n c_n p_kn and, if asked for, Σ_n c_n p_in p_jn of all rows.
+    pub fn pass(&self, energies: &ReducedEnergies, order: Order) -> Result<Pass> {
+        let n = self.states.len();
+        let n_tiles = if order == Order::Hessian { n_tiles(n) } else { 0 };
+        let partial = over_parts(energies, n, |scratch, part| {
+            self.prepare(scratch, part.block);
+            let Scratch { reader, p, sample, tiles } = scratch;
+            tiles.clear();
+            tiles.resize(n_tiles, [[Vector::ZERO; TILE]; TILE]);
+            let (mut value, mut level, mut totals) = (0.0, 0.0, vec![0.0; n]);
+            part.for_each(reader, |block| {
+                let p = self.responsibilities(block, p, sample, &mut totals);
+                value += self.log_sums(block, sample);
+                level -= self.counted(block, &sample.lowest);
+                if order == Order::Hessian {
+                    add_gram(p, block.len, tiles);
+                }
+            })?;
+            Ok((value, level, totals, symmetric(tiles, n)))
+        })?;
+        let size = if order == Order::Hessian { n } else { 0 };
+        let mut pass =
+            Pass { value: 0.0, level: 0.0, responsibility: vec![0.0; n], shared: DMatrix::zeros(size, size) };
+        for (value, level, totals, shared) in partial {
+            pass.value += value;
+            pass.level += level;
+            pass.responsibility.iter_mut().zip(&totals).for_each(|(sum, total)| *sum += total);
+            pass.shared += shared;
+        }
+        Ok(pass)
+    }
+
+    /// Σ_n c_n x_n.
+    fn counted(&self, block: &Block<'_>, x: &[f64]) -> f64 {
+        let x = &x[..block.samples.len()];
+        match self.multiplicity {
+            None => x.iter().sum(),
+            Some(c) => c[block.samples.clone()].iter().zip(x).map(|(c, x)| c * x).sum(),
+        }
+    }
+
+    /// Σ_n c_n ln Σ_k N_k exp(f_k − u_kn), less the lowest energy of each sample.
+    fn log_sums(&self, block: &Block<'_>, sample: &PerSample) -> f64 {
+        let sums = &sample.sum[..block.samples.len()];
+        match self.multiplicity {
+            // Each sum lies between e^-60 and e^80, so that eight of them can share a logarithm.
+            None => sums.chunks(8).map(|sums| sums.iter().product::<f64>().ln()).sum(),
+            Some(c) => {
+                let counted = c[block.samples.clone()].iter().zip(sums).filter(|(c, _)| **c > 0.0);
+                counted.map(|(c, sum)| c * sum.ln()).sum()
+            }
+        }
+    }
+}
+
+/// The symmetric matrix of which the tiles hold the upper triangle.
+fn symmetric(tiles: &[Tile], n: usize) -> DMatrix<f64> {
+    if tiles.is_empty() {
+        return DMatrix::zeros(0, 0);
+    }
+    let mut matrix = DMatrix::zeros(n, n);
+    let mut tiles = tiles.iter();
+    for first in (0..n).step_by(TILE) {
+        for second in (first..n).step_by(TILE) {
+            let tile = tiles.next().expect("one tile for each pair");
+            for (i, row) in (first..n).zip(tile) {
+                for (j, sum) in (second..n).zip(row) {
+                    let sum = sum.sum();
+                    matrix[(i, j)] = sum;
+                    matrix[(j, i)] = sum;
+                }
+            }
+        }
+    }
+    matrix
 }
 
 impl<'a> Objective<'a> {
     pub fn new(energies: &'a ReducedEnergies, multiplicity: Option<&'a [f64]>) -> Self {
-        let mut counts = vec![0.0; energies.n_states()];
-        for (n, &state) in energies.state_of().iter().enumerate() {
-            counts[state] += multiplicity.map_or(1.0, |c| c[n]);
-        }
+        let counts: Vec<f64> = match multiplicity {
+            None => energies.n_k().iter().map(|&n| n as f64).collect(),
+            Some(c) => {
+                let mut counts = vec![0.0; energies.n_states()];
+                for (state, run) in energies.runs() {
+                    counts[state] += c[run].iter().sum::<f64>();
+                }
+                counts
+            }
+        };
         let sampled: Vec<usize> = (0..counts.len()).filter(|&k| counts[k] > 0.0).collect();
         let counts = sampled.iter().map(|&k| counts[k]).collect();
         Self { energies, sampled, counts, multiplicity }
     }
 
-    fn count_of_sample(&self, n: usize) -> f64 {
-        self.multiplicity.map_or(1.0, |c| c[n])
+    /// Offsets of the sampled states.
+    fn offsets(&self, at: &Position) -> Vec<f64> {
+        at.rest.iter().zip(&self.counts).map(|(rest, count)| rest + count.ln()).collect()
     }
 
-    /// Fills `p` (`[sampled state][sample of block]`) with responsibilities and `log_denominator`.
-    ///
-    /// Samples that count zero times and have no energy in any sampled state get zeros.
-    pub fn responsibilities(
-        &self,
-        f: &[f64],
-        block: std::ops::Range<usize>,
-        p: &mut [f64],
-        log_denominator: &mut [f64],
-    ) {
-        let len = block.len();
-        let mut largest = [f64::NEG_INFINITY; BLOCK];
-        for (k, row) in p.chunks_exact_mut(len).enumerate() {
-            let offset = self.counts[k].ln() + f[k];
-            let u = &self.energies.row(self.sampled[k])[block.clone()];
-            for ((p, u), largest) in row.iter_mut().zip(u).zip(&mut largest) {
-                *p = offset - u;
-                *largest = if *p > *largest { *p } else { *largest };
-            }
-        }
-        let mut sum = [0.0; BLOCK];
-        for largest in &mut largest[..len] {
-            *largest = if *largest == f64::NEG_INFINITY { 0.0 } else { *largest };
-        }
-        for row in p.chunks_exact_mut(len) {
-            for (p, largest) in row.iter_mut().zip(&largest) {
-                *p -= largest;
-            }
-            exp_nonpositive(row);
-            for (sum, p) in sum.iter_mut().zip(&*row) {
-                *sum += p;
-            }
-        }
-        for ((log_denominator, largest), sum) in log_denominator.iter_mut().zip(&largest).zip(&sum) {
-            *log_denominator = largest + sum.ln();
-        }
-        let mut inverse = [0.0; BLOCK];
-        for (inverse, sum) in inverse.iter_mut().zip(&sum) {
-            *inverse = if *sum > 0.0 { 1.0 / sum } else { 0.0 };
-        }
-        for row in p.chunks_exact_mut(len) {
-            for (p, inverse) in row.iter_mut().zip(&inverse) {
-                *p *= inverse;
-            }
-        }
-    }
-
-    /// ln Σ_k N_k exp(f_k − u_kn) for each sample.
-    pub fn log_denominators(&self, f: &[f64]) -> Vec<f64> {
-        let partial: Vec<Vec<f64>> = parts(self.energies.n_samples())
-            .into_par_iter()
-            .map(|part| {
-                let mut values = vec![0.0; part.len()];
-                let mut buffer = vec![0.0; self.sampled.len() * BLOCK];
-                let start = part.start;
-                for block in blocks(part) {
-                    let out = &mut values[block.start - start..block.end - start];
-                    let p = &mut buffer[..self.sampled.len() * block.len()];
-                    self.responsibilities(f, block, p, out);
-                }
-                values
-            })
-            .collect();
-        partial.concat()
-    }
-
-    /// −ln Σ_n c_n exp(−u_n) / Σ_k N_k exp(f_k − u_kn): the free energy of any potential.
-    pub fn free_energy(&self, u_n: &[f64], log_denominator: &[f64]) -> f64 {
-        let terms: Vec<f64> = u_n
-            .iter()
-            .zip(log_denominator)
-            .enumerate()
-            .map(|(n, (u, denominator))| match self.count_of_sample(n) {
-                0.0 => f64::NEG_INFINITY,
-                count => count.ln() - u - denominator,
-            })
-            .collect();
-        -log_sum_exp(&terms)
-    }
-
-    /// The defining equations once; in logarithms, so that no start is too far away.
-    fn self_consistent(&self, f: &[f64]) -> Vec<f64> {
-        let log_denominator = self.log_denominators(f);
-        let new = self.sampled.par_iter().map(|&k| self.free_energy(self.energies.row(k), &log_denominator));
-        new.collect()
-    }
-
-    /// Value, gradient and shared samples.
-    fn pass(&self, f: &[f64]) -> Pass {
-        let n_sampled = self.sampled.len();
-        let partial: Vec<Pass> = parts(self.energies.n_samples())
-            .into_par_iter()
-            .map(|part| {
-                let mut pass = Pass {
-                    value: 0.0,
-                    responsibility: vec![0.0; n_sampled],
-                    shared: DMatrix::zeros(n_sampled, n_sampled),
-                };
-                let mut buffer = vec![0.0; n_sampled * BLOCK];
-                let mut log_denominator = [0.0; BLOCK];
-                for block in blocks(part) {
-                    let len = block.len();
-                    let p = &mut buffer[..n_sampled * len];
-                    self.responsibilities(f, block.clone(), p, &mut log_denominator[..len]);
-                    match self.multiplicity {
-                        None => pass.value += log_denominator[..len].iter().sum::<f64>(),
-                        Some(c) => {
-                            for (c, log_denominator) in c[block.clone()].iter().zip(&log_denominator) {
-                                if *c > 0.0 {
-                                    pass.value += c * log_denominator;
-                                }
-                            }
-                        }
-                    }
-                    for (total, row) in pass.responsibility.iter_mut().zip(p.chunks_exact_mut(len)) {
-                        match self.multiplicity {
-                            None => *total += row.iter().sum::<f64>(),
-                            Some(c) => {
-                                for (p, c) in row.iter_mut().zip(&c[block.clone()]) {
-                                    *total += c * *p;
-                                    *p *= c.sqrt();
-                                }
-                            }
-                        }
-                    }
-                    add_gram(&mut pass.shared, p, len);
-                }
-                pass
-            })
-            .collect();
-        let mut partial = partial.into_iter();
-        let mut total = partial.next().expect("there is at least one sample");
-        for part in partial {
-            total.value += part.value;
-            total.responsibility.iter_mut().zip(&part.responsibility).for_each(|(sum, value)| *sum += value);
-            total.shared += part.shared;
-        }
-        total.value -= self.counts.iter().zip(f).map(|(count, f)| count * f).sum::<f64>();
-        total
+    /// Value, gradient and, if asked for, shared samples.
+    pub fn pass(&self, at: &Position, order: Order) -> Result<Pass> {
+        let rows = Rows {
+            states: &self.sampled,
+            n_sampled: self.sampled.len(),
+            base: &at.base,
+            offset: &self.offsets(at),
+            multiplicity: self.multiplicity,
+        };
+        let mut pass = rows.pass(self.energies, order)?;
+        pass.value -= self.counts.iter().zip(&at.rest).map(|(count, rest)| count * rest).sum::<f64>();
+        pass.level -= self.counts.iter().zip(&at.base).map(|(count, base)| count * base).sum::<f64>();
+        Ok(pass)
     }
 
     /// max_k |Σ_n c_n p_kn / N_k − 1|: the gradient, relative to the samples of each state.
-    fn residual(&self, pass: &Pass) -> f64 {
-        pass.responsibility
-            .iter()
-            .zip(&self.counts)
-            .map(|(r, count)| (r / count - 1.0).abs())
-            .fold(0.0, f64::max)
+    pub fn residual(&self, pass: &Pass) -> f64 {
+        let ratios = pass.responsibility.iter().zip(&self.counts);
+        ratios.map(|(r, count)| (r / count - 1.0).abs()).fold(0.0, f64::max)
     }
 
-    /// Free energies of neighbouring sampled states by Bennett's ratio, where it has an answer.
-    pub fn start(&self) -> Vec<f64> {
-        let steps: Vec<f64> = self
-            .sampled
-            .par_windows(2)
-            .map(|pair| {
-                let (ahead, back) =
-                    (self.energies.work(pair[0], pair[1]), self.energies.work(pair[1], pair[0]));
-                let delta = bennett::root(&ahead, &back, (ahead.len() as f64 / back.len() as f64).ln());
-                if delta.is_finite() { delta } else { 0.0 }
-            })
-            .collect();
-        let mut f = vec![0.0; self.sampled.len()];
-        for (k, step) in steps.iter().enumerate() {
-            f[k + 1] = f[k] + step;
-        }
-        f
+    /// ln Σ_k N_k exp(f_k − u_kn) for each sample, with f as it stands in `at`.
+    pub fn log_denominators(&self, at: &Position) -> Result<Vec<f64>> {
+        let offset = self.offsets(at);
+        let rows = Rows {
+            states: &self.sampled,
+            n_sampled: self.sampled.len(),
+            base: &at.base,
+            offset: &offset,
+            multiplicity: None,
+        };
+        let partial = over_parts(self.energies, self.sampled.len(), |scratch, part| {
+            rows.prepare(scratch, part.block);
+            let Scratch { reader, p, sample, .. } = scratch;
+            let mut values = Vec::with_capacity(part.samples.len());
+            let mut totals = vec![0.0; rows.states.len()];
+            part.for_each(reader, |block| {
+                rows.responsibilities(block, p, sample, &mut totals);
+                let samples = sample.sum.iter().zip(&sample.lowest).take(block.samples.len());
+                values.extend(samples.map(|(sum, lowest)| sum.ln() - lowest));
+            })?;
+            Ok(values)
+        })?;
+        Ok(partial.concat())
     }
 
-    /// A few self-consistent iterations, then Newton's method with a line search.
-    ///
-    /// To polish is to go on below the tolerance while steps still halve the gradient.
-    pub fn minimize(
-        &self,
-        mut f: Vec<f64>,
-        tolerance: f64,
-        max_iterations: usize,
-        polish: bool,
-    ) -> Result<Minimum> {
-        let mut pass = self.pass(&f);
-        for _ in 0..3 {
-            if self.residual(&pass) < FAR {
-                break;
-            }
-            f = self.self_consistent(&f);
-            pass = self.pass(&f);
-        }
-        let mut residual = self.residual(&pass);
-        let (mut radius, mut step_kt) = (FIRST_RADIUS, 0.0);
-        let mut iterations = 0;
-        while iterations < max_iterations && (polish || residual > tolerance) {
-            iterations += 1;
-            let gradient: Vec<f64> =
-                pass.responsibility.iter().zip(&self.counts).map(|(r, n)| r - n).collect();
-            let mut direction = newton_direction(&pass.shared, &gradient, radius);
-            let length = direction.iter().fold(0.0_f64, |max, d| max.max(d.abs()));
-            if length > radius {
-                direction.iter_mut().for_each(|d| *d *= radius / length);
-            }
-            let slope: f64 = direction.iter().zip(&gradient).map(|(d, g)| d * g).sum();
-            let mut scale = 1.0;
-            let mut accepted = None;
-            while scale > 1e-9 {
-                let trial: Vec<f64> = f.iter().zip(&direction).map(|(f, d)| f + scale * d).collect();
-                let trial_pass = self.pass(&trial);
-                let trial_residual = self.residual(&trial_pass);
-                // Near the minimum the objective no longer resolves the step, but the gradient does.
-                if trial_pass.value <= pass.value + 1e-4 * scale * slope || trial_residual < residual {
-                    accepted = Some((trial, trial_pass, trial_residual));
-                    break;
+    /// −ln Σ_n c_n exp(−u_kn) / Σ_j N_j exp(f_j − u_jn) of any states, in logarithms, so that no start is
+    /// too far away.
+    pub fn free_energies(&self, at: &Position, states: &[usize]) -> Result<Vec<f64>> {
+        let offset = self.offsets(at);
+        let rows = Rows {
+            states: &self.sampled,
+            n_sampled: self.sampled.len(),
+            base: &at.base,
+            offset: &offset,
+            multiplicity: None,
+        };
+        let partial = over_parts(self.energies, self.sampled.len(), |scratch, part| {
+            rows.prepare(scratch, part.block);
+            let Scratch { reader, p, sample, .. } = scratch;
+            let mut totals = vec![0.0; rows.states.len()];
+            let mut sums = vec![LogSum::default(); states.len()];
+            let mut terms = Vec::new();
+            part.for_each(reader, |block| {
+                rows.responsibilities(block, p, sample, &mut totals);
+                for (&state, sum) in states.iter().zip(&mut sums) {
+                    let u = &block.energies[state * block.stride..];
+                    terms.clear();
+                    terms.extend(block.samples.clone().enumerate().map(|(i, n)| {
+                        let log_count = self.multiplicity.map_or(0.0, |c| c[n].ln());
+                        log_count - (u[i] - sample.lowest[i]) - sample.sum[i].ln()
+                    }));
+                    sum.add(&terms);
                 }
-                if residual <= tolerance {
-                    break;
-                }
-                scale *= 0.5;
-            }
-            let Some((trial, trial_pass, trial_residual)) = accepted else { break };
-            step_kt = scale * length.min(radius);
-            if scale == 1.0 && length > 0.3 * radius {
-                radius *= 4.0;
-            } else if scale < 1.0 {
-                radius = (2.0 * scale * length.min(radius)).max(FIRST_RADIUS);
-            }
-            let progress = trial_residual / residual;
-            (f, pass, residual) = (trial, trial_pass, trial_residual);
-            if residual > FAR {
-                // Where the objective is all kinks, between states without overlap, Newton's method
-                // zigzags; the self-consistent step never ascends and jumps over any distance.
-                f = self.self_consistent(&f);
-                pass = self.pass(&f);
-                residual = self.residual(&pass);
-            }
-            if residual <= tolerance && (!polish || progress > 0.5 || residual <= 1e-4 * tolerance) {
-                break;
-            }
+            })?;
+            Ok(sums)
+        })?;
+        let mut total = vec![LogSum::default(); states.len()];
+        for sums in &partial {
+            total.iter_mut().zip(sums).for_each(|(total, sum)| total.join(sum));
         }
-        if residual > tolerance {
-            return Err(Error::NotConverged { method: "MBAR", iterations, residual, tolerance });
-        }
-        Ok(Minimum { f, pass, iterations, residual, step_kt })
+        Ok(total.iter().map(|sum| -sum.value()).collect())
     }
 }
 
-/// Adds p pᵀ, with p stored `[row][sample]`.
-///
-/// The transposed copy is deliberate: with nalgebra 0.35 a strided view of fewer than six rows ended in
-/// a corrupted heap, and the copy costs little beside the product.
-pub(super) fn add_gram(gram: &mut DMatrix<f64>, p: &[f64], len: usize) {
-    let n_rows = p.len() / len;
-    let by_sample = DMatrixView::from_slice(p, len, n_rows);
-    gram.gemm(1.0, &by_sample.transpose(), &by_sample, 1.0);
+/// ln Σ exp, over pieces.
+#[derive(Debug, Clone, Copy)]
+struct LogSum {
+    largest: f64,
+    sum: f64,
 }
 
-/// The Laplacian of a graph without its first row and column, factorised.
-///
-/// `damping` is added to the diagonal.
-pub(super) fn grounded_laplacian(
-    shared: &DMatrix<f64>,
-    members: &[usize],
-    damping: f64,
-) -> Option<Cholesky<f64, Dyn>> {
-    let rest = &members[1..];
-    let mut laplacian = DMatrix::zeros(rest.len(), rest.len());
-    for (row, &i) in rest.iter().enumerate() {
-        for (column, &j) in rest.iter().enumerate() {
-            laplacian[(row, column)] = -shared[(i, j)];
-        }
-        let degree: f64 = members.iter().filter(|&&j| j != i).map(|&j| shared[(i, j)]).sum();
-        laplacian[(row, row)] = degree + damping;
+impl Default for LogSum {
+    fn default() -> Self {
+        Self { largest: f64::NEG_INFINITY, sum: 0.0 }
     }
-    Cholesky::new(laplacian)
 }
 
-/// −(H + λ)⁻¹ g with the first free energy held.
-///
-/// λ = max |g| / radius keeps a step from leaving the radius where states share nothing and H is all
-/// rounding; it vanishes with the gradient, so that the convergence stays quadratic.
-fn newton_direction(shared: &DMatrix<f64>, gradient: &[f64], radius: f64) -> Vec<f64> {
-    let members: Vec<usize> = (0..gradient.len()).collect();
-    let right = DVector::from_iterator(gradient.len() - 1, gradient[1..].iter().map(|g| -g));
-    let largest = gradient.iter().fold(0.0_f64, |max, g| max.max(g.abs()));
-    let trace: f64 = (0..gradient.len()).map(|i| shared.row(i).sum() - shared[(i, i)]).sum();
-    let mut damping = largest / radius + 1e-15 * trace + f64::MIN_POSITIVE;
-    for _ in 0..20 {
-        if let Some(cholesky) = grounded_laplacian(shared, &members, damping) {
-            let solution = cholesky.solve(&right);
-            if solution.iter().all(|d| d.is_finite()) {
-                return [&[0.0], solution.as_slice()].concat();
-            }
+impl LogSum {
+    fn add(&mut self, terms: &[f64]) {
+        let largest = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        if largest > f64::NEG_INFINITY {
+            let sum = terms.iter().map(|term| (term - largest).exp()).sum();
+            self.join(&Self { largest, sum });
         }
-        damping *= 100.0;
     }
-    vec![0.0; gradient.len()]
+
+    fn join(&mut self, other: &Self) {
+        let largest = self.largest.max(other.largest);
+        if largest > f64::NEG_INFINITY {
+            self.sum =
+                self.sum * (self.largest - largest).exp() + other.sum * (other.largest - largest).exp();
+            self.largest = largest;
+        }
+    }
+
+    fn value(&self) -> f64 {
+        self.largest + self.sum.ln()
+    }
 }

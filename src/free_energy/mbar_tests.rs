@@ -228,7 +228,7 @@ fn the_bootstrap_sees_repeated_samples() {
     let (single, x) = system.sample(&[150; 3], 9);
     let honest = Mbar::new(&single).unwrap().difference(0, 2).unwrap().std_error;
     let repeat = |values: &[f64]| -> Vec<f64> { values.iter().flat_map(|v| [*v; 4]).collect() };
-    let u: Vec<f64> = (0..3).flat_map(|k| repeat(single.row(k))).collect();
+    let u: Vec<f64> = (0..3).flat_map(|k| repeat(&single.row(k))).collect();
     let state_of: Vec<usize> = single.state_of().iter().flat_map(|s| [*s; 4]).collect();
     let energies = ReducedEnergies::new(3, u, state_of).unwrap();
     let mbar = Mbar::new(&energies).unwrap();

@@ -1,9 +1,9 @@
 //! Decompressed files and the numbers in their lines.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::trajectory::compressed;
 
 /// A file in memory, decompressed.
 #[derive(Debug, Clone)]
@@ -20,22 +20,7 @@ impl Text {
     /// A compressed file that ends too early gives what could be decompressed, as a log of a running simulation
     /// would, and `true`.
     pub fn read(path: &Path) -> Result<(Self, bool)> {
-        let raw = std::fs::read(path).map_err(Error::io("read", path))?;
-        let mut bytes = Vec::new();
-        let outcome = match raw.as_slice() {
-            [0x1f, 0x8b, ..] => flate2::read::MultiGzDecoder::new(raw.as_slice()).read_to_end(&mut bytes),
-            [b'B', b'Z', b'h', ..] => {
-                bzip2::read::MultiBzDecoder::new(raw.as_slice()).read_to_end(&mut bytes)
-            }
-            _ => {
-                return Ok((Self { path: path.to_path_buf(), bytes: raw }, false));
-            }
-        };
-        let truncated = match outcome {
-            Ok(_) => false,
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof && !bytes.is_empty() => true,
-            Err(error) => return Err(Error::io("decompress", path)(error)),
-        };
+        let (bytes, truncated) = compressed::read(path)?;
         Ok((Self { path: path.to_path_buf(), bytes }, truncated))
     }
 
@@ -74,11 +59,73 @@ pub fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// A number as programs write it: `1.5`, `-2e3`, `1.0D+02`, `nan`, `-inf`; `None` for anything else.
 pub fn number(word: &[u8]) -> Option<f64> {
+    if let Some((value, length)) = plain_number(word)
+        && length == word.len()
+    {
+        return Some(value);
+    }
     let text = std::str::from_utf8(word).ok()?;
     text.parse().ok().or_else(|| {
         let has_digit = text.bytes().any(|byte| byte.is_ascii_digit());
         has_digit.then(|| text.replace(['D', 'd'], "e").parse().ok())?
     })
+}
+
+/// The numbers of a line, split at blanks and tabs, into `row`; the first word that is not a number, if any.
+pub fn numbers<'a>(line: &'a [u8], row: &mut Vec<f64>) -> std::result::Result<(), &'a [u8]> {
+    row.clear();
+    let mut rest = line.trim_ascii_start();
+    while !rest.is_empty() {
+        let (value, length) = match plain_number(rest) {
+            Some((value, length)) if rest.get(length).is_none_or(u8::is_ascii_whitespace) => (value, length),
+            _ => {
+                let length = rest.iter().position(u8::is_ascii_whitespace).unwrap_or(rest.len());
+                (number(&rest[..length]).ok_or(&rest[..length])?, length)
+            }
+        };
+        row.push(value);
+        rest = rest[length..].trim_ascii_start();
+    }
+    Ok(())
+}
+
+/// Powers of ten that are exact in f64.
+const POWERS: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
+    1e19, 1e20, 1e21, 1e22,
+];
+
+/// A decimal number without exponent at the beginning of a text, and its length.
+///
+/// A whole number below 2⁵³ divided by an exact power of ten is rounded once, so this is the nearest f64;
+/// longer numbers go the long way.
+fn plain_number(text: &[u8]) -> Option<(f64, usize)> {
+    let negative = text.first() == Some(&b'-');
+    let start = usize::from(negative);
+    let (mut mantissa, mut length) = digits(text, start, 0);
+    let mut n_digits = length - start;
+    let mut decimals = 0;
+    if text.get(length) == Some(&b'.') {
+        let after_point = length + 1;
+        (mantissa, length) = digits(text, after_point, mantissa);
+        decimals = length - after_point;
+        n_digits += decimals;
+    }
+    if n_digits == 0 || n_digits > 19 || mantissa > 1 << 53 {
+        return None;
+    }
+    let value = mantissa as f64 / POWERS[decimals];
+    Some((if negative { -value } else { value }, length))
+}
+
+/// A whole number with the digits from `start` on appended, and where they end.
+fn digits(text: &[u8], start: usize, mut number: u64) -> (u64, usize) {
+    let mut end = start;
+    while let Some(digit) = text.get(end).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10) {
+        number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
+        end += 1;
+    }
+    (number, end)
 }
 
 /// The temperature of a file that says `found` (or nothing) when the user said `given` (or nothing).
@@ -129,6 +176,41 @@ mod tests {
         assert_eq!(number(b"-2e-3"), Some(-0.002));
         assert!(number(b"nan").unwrap().is_nan());
         assert_eq!((number(b"**********"), number(b"D"), number(b"-")), (None, None, None));
+        assert_eq!((number(b"1.2.3"), number(b"."), number(b"12-3")), (None, None, None));
+    }
+
+    #[test]
+    fn numbers_are_the_nearest_there_are() {
+        for text in
+            ["0.1", "-90713.0940000000", "9007199254740993", "123456789.123456789", "5.", ".5", "-0.0"]
+        {
+            assert_eq!(number(text.as_bytes()).unwrap().to_bits(), text.parse::<f64>().unwrap().to_bits());
+        }
+        let mut row = Vec::new();
+        numbers(b" 1 -2.5\t3e2  0.30000000000000004 inf ", &mut row).unwrap();
+        assert_eq!(row, [1.0, -2.5, 300.0, 0.30000000000000004, f64::INFINITY]);
+        assert_eq!(numbers(b"1 2.5.0 3", &mut row), Err(&b"2.5.0"[..]));
+    }
+
+    #[test]
+    fn a_compressed_file_that_was_cut_gives_what_is_there() {
+        use std::io::Write;
+        let home = tempfile::tempdir().unwrap();
+        let mut long = Vec::new();
+        (0..200_000_u64).for_each(|i| writeln!(long, "{}", i.wrapping_mul(0x9e37_79b9_7f4a_7c15)).unwrap());
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&long).unwrap();
+        let mut bzip = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::best());
+        bzip.write_all(&long).unwrap();
+        for whole in [gzip.finish().unwrap(), bzip.finish().unwrap()] {
+            let path = home.path().join("named_as_you_like.txt");
+            std::fs::write(&path, &whole).unwrap();
+            let (text, truncated) = Text::read(&path).unwrap();
+            assert!(text.bytes == long && !truncated);
+            std::fs::write(&path, &whole[..whole.len() * 3 / 4]).unwrap();
+            let (text, truncated) = Text::read(&path).unwrap();
+            assert!(truncated && long.starts_with(&text.bytes) && text.bytes.len() > long.len() / 4);
+        }
     }
 
     #[test]

@@ -1,0 +1,438 @@
+//! The inner loops of MBAR: exponentials, and sums of products over blocks of samples.
+//!
+//! Eight samples make a vector. Every loop is compiled for AVX-512, AVX2 with FMA and the baseline of
+//! the target, and chosen at run time. Blocks are `[row][sample]` with a multiple of eight samples.
+
+use crate::simd::{Simd, simd};
+
+/// Samples of a vector.
+pub(super) const LANES: usize = 8;
+
+/// Eight numbers side by side; loops over them become vector instructions.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct Vector([f64; LANES]);
+
+impl Vector {
+    pub const ZERO: Self = Self([0.0; LANES]);
+
+    #[inline(always)]
+    fn splat(x: f64) -> Self {
+        Self([x; LANES])
+    }
+
+    #[inline(always)]
+    fn map2(self, other: Self, f: impl Fn(f64, f64) -> f64) -> Self {
+        let mut out = [0.0; LANES];
+        for i in 0..LANES {
+            out[i] = f(self.0[i], other.0[i]);
+        }
+        Self(out)
+    }
+
+    #[inline(always)]
+    fn minus(self, other: Self) -> Self {
+        self.map2(other, |a, b| a - b)
+    }
+
+    #[inline(always)]
+    fn plus(self, other: Self) -> Self {
+        self.map2(other, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    fn times(self, other: Self) -> Self {
+        self.map2(other, |a, b| a * b)
+    }
+
+    #[inline(always)]
+    fn over(self, other: Self) -> Self {
+        self.map2(other, |a, b| a / b)
+    }
+
+    #[inline(always)]
+    fn or_less(self, other: Self) -> Self {
+        self.map2(other, |a, b| if b < a { b } else { a })
+    }
+
+    /// self × b + c, in one instruction where the machine has it.
+    #[inline(always)]
+    fn times_plus<const FUSED: bool>(self, b: Self, c: Self) -> Self {
+        let mut out = [0.0; LANES];
+        for i in 0..LANES {
+            out[i] = if FUSED { self.0[i].mul_add(b.0[i], c.0[i]) } else { self.0[i] * b.0[i] + c.0[i] };
+        }
+        Self(out)
+    }
+
+    /// Sum over the lanes.
+    pub fn sum(self) -> f64 {
+        self.0.iter().sum()
+    }
+
+    /// eˣ to 2 units in the last place for x up to 700; 0 below [`FLOOR`].
+    ///
+    /// x = n ln 2 + r, and on |r| ≤ ½ ln 2 a polynomial of degree 11 with the least relative error, 4e-18.
+    #[inline(always)]
+    fn exp<const FUSED: bool>(self) -> Self {
+        const LN2_HIGH: f64 = f64::from_bits(0x3FE6_2E42_FEE0_0000);
+        const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
+        // Adding and subtracting 1.5 × 2⁵² rounds to the nearest integer and leaves it in the low bits.
+        const ROUND: f64 = 6_755_399_441_055_744.0;
+        const SERIES: [f64; 11] = [
+            2.763_024_837_921_144e-7,
+            2.755_758_637_384_016_5e-6,
+            2.480_149_309_890_655e-5,
+            1.984_126_950_657_868_8e-4,
+            1.388_888_894_363_011_4e-3,
+            8.333_333_333_494_461e-3,
+            4.166_666_666_653_015_5e-2,
+            1.666_666_666_666_641_3e-1,
+            0.500_000_000_000_001_1,
+            1.0,
+            1.0,
+        ];
+        let x = self.map2(Self::splat(FLOOR), |x, low| if x > low { x } else { low });
+        let x = x.or_less(Self::splat(700.0));
+        let shifted = x.times_plus::<FUSED>(Self::splat(std::f64::consts::LOG2_E), Self::splat(ROUND));
+        let n = shifted.minus(Self::splat(ROUND));
+        let r = n.times_plus::<FUSED>(Self::splat(-LN2_HIGH), x);
+        let r = n.times_plus::<FUSED>(Self::splat(-LN2_LOW), r);
+        let mut series = Self::splat(2.500_006_160_283_566_6e-8);
+        for coefficient in SERIES {
+            series = series.times_plus::<FUSED>(r, Self::splat(coefficient));
+        }
+        let mut out = [0.0; LANES];
+        for i in 0..LANES {
+            let scale = f64::from_bits((shifted.0[i].to_bits() << 52).wrapping_add(1023_u64 << 52));
+            out[i] = if self.0[i] < FLOOR { 0.0 } else { series.0[i] * scale };
+        }
+        Self(out)
+    }
+}
+
+/// Below this an exponential counts as zero: 1e-130, whose square is still a normal number.
+const FLOOR: f64 = -300.0;
+
+/// A row as vectors.
+#[inline(always)]
+fn vectors(row: &[f64]) -> &[[f64; LANES]] {
+    row.as_chunks().0
+}
+
+#[inline(always)]
+fn vectors_mut(row: &mut [f64]) -> &mut [[f64; LANES]] {
+    row.as_chunks_mut().0
+}
+
+/// Defines a function that runs `body` compiled for this machine.
+macro_rules! dispatched {
+    ($(#[$meta:meta])* fn $name:ident / $body:ident($($argument:ident: $type:ty),* $(,)?)) => {
+        $(#[$meta])*
+        pub(super) fn $name($($argument: $type),*) {
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
+                fn avx512($($argument: $type),*) { $body::<true>($($argument),*) }
+                #[target_feature(enable = "avx2,fma")]
+                fn avx2($($argument: $type),*) { $body::<true>($($argument),*) }
+                match simd() {
+                    // SAFETY: `simd` has found these features on this machine.
+                    Simd::Avx512 => return unsafe { avx512($($argument),*) },
+                    // SAFETY: as above.
+                    Simd::Avx2 => return unsafe { avx2($($argument),*) },
+                    Simd::Baseline => {}
+                }
+            }
+            $body::<false>($($argument),*);
+        }
+    };
+}
+
+/// Rows that the tiles of products take together; `p` has a multiple of it, the last ones zero.
+pub(super) const TILE: usize = 4;
+
+/// Sums of a tile of 4 × 4 products of rows, by lanes.
+pub(super) type Tile = [[Vector; TILE]; TILE];
+
+/// What a block of samples needs besides its energies and responsibilities.
+#[derive(Default)]
+pub(super) struct PerSample {
+    /// Lowest u_kn − base_k of each sample.
+    pub lowest: Vec<f64>,
+    /// Σ_k N_k exp(f_k − u_kn) e^lowest.
+    pub sum: Vec<f64>,
+    /// Square root of how often the sample counts.
+    pub root: Vec<f64>,
+    inverse: Vec<f64>,
+}
+
+impl PerSample {
+    pub fn new(block: usize) -> Self {
+        let zeros = || vec![0.0; block];
+        Self { lowest: zeros(), sum: zeros(), root: vec![1.0; block], inverse: zeros() }
+    }
+}
+
+/// The energies of a block and where its free energies stand.
+pub(super) struct Terms<'a> {
+    /// `[state][sample]`, `stride` from state to state.
+    pub energies: &'a [f64],
+    pub stride: usize,
+    /// Samples, rounded up to whole vectors, and those of them that exist.
+    pub len: usize,
+    pub live: usize,
+    /// The states; the first `n_sampled` are in the denominator, the others are potentials without samples.
+    pub states: &'a [usize],
+    pub n_sampled: usize,
+    /// The large part of f_k, subtracted from u_kn first: their difference is exact.
+    pub base: &'a [f64],
+    /// f_k + ln N_k − base_k.
+    pub offset: &'a [f64],
+}
+
+dispatched! {
+    /// √c_n p_kn with p_kn = exp(offset_k + base_k − u_kn) / Σ of the same, as `[row][sample]`, and adds
+    /// Σ_n c_n p_kn to `totals`.
+    fn responsibilities / responsibilities_body(
+        terms: &Terms<'_>, p: &mut [f64], sample: &mut PerSample, totals: &mut [f64]
+    )
+}
+
+#[inline(always)]
+fn responsibilities_body<const FUSED: bool>(
+    terms: &Terms<'_>,
+    p: &mut [f64],
+    sample: &mut PerSample,
+    totals: &mut [f64],
+) {
+    let len = terms.len;
+    let lowest = vectors_mut(&mut sample.lowest[..len]);
+    lowest.fill([f64::INFINITY; LANES]);
+    for (k, p) in p.chunks_exact_mut(len).enumerate().take(terms.states.len()) {
+        let base = Vector::splat(terms.base[k]);
+        let row = vectors(&terms.energies[terms.states[k] * terms.stride..][..len]);
+        if k < terms.n_sampled {
+            for ((u, p), lowest) in row.iter().zip(vectors_mut(p)).zip(&mut *lowest) {
+                let v = Vector(*u).minus(base);
+                *p = v.0;
+                *lowest = Vector(*lowest).or_less(v).0;
+            }
+        } else {
+            for (u, p) in row.iter().zip(vectors_mut(p)) {
+                *p = Vector(*u).minus(base).0;
+            }
+        }
+    }
+    let sum = vectors_mut(&mut sample.sum[..len]);
+    sum.fill([0.0; LANES]);
+    for (k, p) in p.chunks_exact_mut(len).enumerate().take(terms.states.len()) {
+        let offset = Vector::splat(terms.offset[k]);
+        let counts = Vector::splat(if k < terms.n_sampled { 1.0 } else { 0.0 });
+        for ((p, lowest), sum) in vectors_mut(p).iter_mut().zip(&*lowest).zip(&mut *sum) {
+            let e = Vector(*lowest).minus(Vector(*p)).plus(offset).exp::<FUSED>();
+            *p = e.0;
+            *sum = e.times_plus::<FUSED>(counts, Vector(*sum)).0;
+        }
+    }
+    let root = vectors(&sample.root[..len]);
+    let inverse = vectors_mut(&mut sample.inverse[..len]);
+    for ((inverse, sum), root) in inverse.iter_mut().zip(&*sum).zip(root) {
+        *inverse = Vector(*root).over(Vector(*sum)).0;
+    }
+    // Samples that do not exist have no share anywhere.
+    sample.inverse[terms.live..len].fill(0.0);
+    sample.sum[terms.live..len].fill(1.0);
+    let inverse = vectors(&sample.inverse[..len]);
+    for (p, total) in p.chunks_exact_mut(len).zip(totals) {
+        let mut shares = Vector::ZERO;
+        for ((p, inverse), root) in vectors_mut(p).iter_mut().zip(inverse).zip(root) {
+            let q = Vector(*p).times(Vector(*inverse));
+            *p = q.0;
+            shares = q.times_plus::<FUSED>(Vector(*root), shares);
+        }
+        *total += shares.sum();
+    }
+}
+
+/// How many tiles the upper triangle of a product of `n_rows` rows with themselves has.
+pub(super) fn n_tiles(n_rows: usize) -> usize {
+    let n = n_rows.div_ceil(TILE);
+    n * (n + 1) / 2
+}
+
+/// Adds the products of four rows with four others, over all samples.
+#[inline(always)]
+fn add_products<const FUSED: bool>(a: &[f64], b: &[f64], len: usize, tile: &mut Tile) {
+    let n = len / LANES;
+    let (a0, a1, a2, a3) = four(a, len, n);
+    let (b0, b1, b2, b3) = four(b, len, n);
+    let mut sums = *tile;
+    for v in 0..n {
+        let left = [Vector(a0[v]), Vector(a1[v]), Vector(a2[v]), Vector(a3[v])];
+        let right = [Vector(b0[v]), Vector(b1[v]), Vector(b2[v]), Vector(b3[v])];
+        for i in 0..TILE {
+            for j in 0..TILE {
+                sums[i][j] = left[i].times_plus::<FUSED>(right[j], sums[i][j]);
+            }
+        }
+    }
+    *tile = sums;
+}
+
+type Row<'a> = &'a [[f64; LANES]];
+
+#[inline(always)]
+fn four(rows: &[f64], len: usize, n: usize) -> (Row<'_>, Row<'_>, Row<'_>, Row<'_>) {
+    let (first, rest) = rows[..TILE * len].split_at(len);
+    let (second, rest) = rest.split_at(len);
+    let (third, fourth) = rest.split_at(len);
+    (&vectors(first)[..n], &vectors(second)[..n], &vectors(third)[..n], &vectors(fourth)[..n])
+}
+
+dispatched! {
+    /// Adds Σ_n p_in p_jn for the tiles of the upper triangle, row of tiles by row of tiles.
+    fn add_gram / add_gram_body(p: &[f64], len: usize, tiles: &mut [Tile])
+}
+
+#[inline(always)]
+fn add_gram_body<const FUSED: bool>(p: &[f64], len: usize, tiles: &mut [Tile]) {
+    let mut tiles = tiles.iter_mut();
+    let four = TILE * len;
+    for first in (0..p.len()).step_by(four) {
+        for second in (first..p.len()).step_by(four) {
+            let tile = tiles.next().expect("one tile for each pair");
+            add_products::<FUSED>(&p[first..first + four], &p[second..second + four], len, tile);
+        }
+    }
+}
+
+/// Replicates of a bootstrap at one block of samples.
+pub(super) struct Replicates<'a> {
+    /// p_kn of the reference solution, `[row][sample]`, a multiple of [`TILE`] rows.
+    pub p: &'a [f64],
+    pub len: usize,
+    /// exp(Δf_k) n_k/N_k of each replicate, `[row][replicate]`; zero in rows that are not sampled.
+    pub factor: &'a [f64],
+    /// A multiple of [`TILE`].
+    pub n_replicates: usize,
+}
+
+dispatched! {
+    /// Divides the numbers in `share`, which say how often each sample counts in each replicate
+    /// (`[replicate][sample]`), by Σ_k factor_k p_kn, and adds the products of the quotients with all rows to
+    /// `tiles`, `[replicate / 4][row / 4]`.
+    fn add_replicates / add_replicates_body(replicates: &Replicates<'_>, share: &mut [f64], tiles: &mut [Tile])
+}
+
+#[inline(always)]
+fn add_replicates_body<const FUSED: bool>(
+    replicates: &Replicates<'_>,
+    share: &mut [f64],
+    tiles: &mut [Tile],
+) {
+    let (len, p) = (replicates.len, replicates.p);
+    let n_rows = p.len() / len;
+    let n = len / LANES;
+    let mut tiles = tiles.iter_mut();
+    for (group, share) in share.chunks_exact_mut(TILE * len).enumerate() {
+        let (share0, rest) = share.split_at_mut(len);
+        let (share1, rest) = rest.split_at_mut(len);
+        let (share2, share3) = rest.split_at_mut(len);
+        let mut quotients = [
+            &mut vectors_mut(share0)[..n],
+            &mut vectors_mut(share1)[..n],
+            &mut vectors_mut(share2)[..n],
+            &mut vectors_mut(share3)[..n],
+        ];
+        // Two vectors at a time: eight independent chains.
+        for v in (0..n).step_by(2) {
+            let pair = if v + 1 < n { [v, v + 1] } else { [v, v] };
+            let mut sums = [[Vector::ZERO; 2]; TILE];
+            for k in 0..n_rows {
+                let row = vectors(&p[k * len..(k + 1) * len]);
+                let factors = &replicates.factor[k * replicates.n_replicates + group * TILE..][..TILE];
+                let terms = [Vector(row[pair[0]]), Vector(row[pair[1]])];
+                for (sums, factor) in sums.iter_mut().zip(factors) {
+                    for (sum, term) in sums.iter_mut().zip(terms) {
+                        *sum = Vector::splat(*factor).times_plus::<FUSED>(term, *sum);
+                    }
+                }
+            }
+            for (quotient, sums) in quotients.iter_mut().zip(sums) {
+                for (place, sum) in pair.into_iter().zip(sums).take(if pair[0] == pair[1] { 1 } else { 2 }) {
+                    let divided = Vector(quotient[place]).over(sum);
+                    // A sample that was not drawn counts for nothing, whatever its sum.
+                    quotient[place] = Vector(quotient[place])
+                        .map2(divided, |count, divided| if count == 0.0 { 0.0 } else { divided })
+                        .0;
+                }
+            }
+        }
+        for rows in p.chunks_exact(TILE * len) {
+            let tile = tiles.next().expect("one tile for each four replicates and four rows");
+            add_products::<FUSED>(share, rows, len, tile);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_vector_exponential_is_the_exponential() {
+        for i in 0..40_000 {
+            let x = f64::from(i) * 0.0249 - 299.5;
+            let y = Vector::splat(x).exp::<false>().0[3];
+            assert!((y / x.exp() - 1.0).abs() < 5e-16, "{x} {y} {}", x.exp());
+        }
+        let limits = [0.0, -0.0, -301.0, f64::NEG_INFINITY, -1e300, 0.0, 0.0, 0.0];
+        assert_eq!(Vector(limits).exp::<true>().0, [1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
+    }
+
+    /// Numbers without a pattern.
+    fn noise(n: usize) -> Vec<f64> {
+        (0..n).map(|i| (i as f64 * 12.9898).sin()).collect()
+    }
+
+    #[test]
+    fn products_of_rows_are_what_the_plain_loop_gives() {
+        let (n_rows, len) = (12, 40);
+        let p = noise(n_rows * len);
+        let mut tiles = vec![[[Vector::ZERO; TILE]; TILE]; n_tiles(n_rows)];
+        add_gram(&p, len, &mut tiles);
+        let mut tile = tiles.iter();
+        for first in (0..n_rows).step_by(TILE) {
+            for second in (first..n_rows).step_by(TILE) {
+                let tile = tile.next().unwrap();
+                for (i, j) in (0..TILE).flat_map(|i| (0..TILE).map(move |j| (i, j))) {
+                    let (a, b) = (&p[(first + i) * len..][..len], &p[(second + j) * len..][..len]);
+                    let plain: f64 = a.iter().zip(b).map(|(a, b)| a * b).sum();
+                    assert!((tile[i][j].sum() - plain).abs() < 1e-12);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn replicates_are_what_the_plain_loop_gives() {
+        let (n_rows, n_replicates, len) = (8, 4, 24);
+        let p: Vec<f64> = noise(n_rows * len).iter().map(|x| x * x).collect();
+        let factor: Vec<f64> = noise(n_rows * n_replicates).iter().map(|x| 1.0 + 0.1 * x).collect();
+        let count: Vec<f64> = (0..n_replicates * len).map(|i| (i % 3) as f64).collect();
+        let mut share = count.clone();
+        let mut tiles = vec![[[Vector::ZERO; TILE]; TILE]; n_rows / TILE];
+        add_replicates(&Replicates { p: &p, len, factor: &factor, n_replicates }, &mut share, &mut tiles);
+        for (replicate, row) in (0..n_replicates).flat_map(|r| (0..n_rows).map(move |k| (r, k))) {
+            let plain: f64 = (0..len)
+                .map(|n| {
+                    let sum: f64 =
+                        (0..n_rows).map(|k| factor[k * n_replicates + replicate] * p[k * len + n]).sum();
+                    count[replicate * len + n] / sum * p[row * len + n]
+                })
+                .sum();
+            assert!((tiles[row / TILE][replicate][row % TILE].sum() - plain).abs() < 1e-12);
+        }
+    }
+}
