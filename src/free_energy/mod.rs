@@ -8,6 +8,7 @@ pub mod agreement;
 pub mod alchemical;
 pub mod bennett;
 pub mod bootstrap;
+pub mod cumulants;
 pub mod energy_source;
 pub mod estimate;
 pub mod exponential_averaging;
@@ -18,6 +19,7 @@ mod mbar_newton;
 mod mbar_objective;
 #[cfg(test)]
 mod mbar_tests;
+pub mod nonequilibrium;
 pub mod pmf;
 pub mod reader;
 pub mod reduced_energies;

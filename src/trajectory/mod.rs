@@ -7,6 +7,8 @@
 mod amber_coordinates;
 mod chemfiles;
 mod collector;
+pub mod columns;
+pub mod compressed;
 mod dcd;
 mod decomposition;
 mod ensemble;
@@ -14,11 +16,12 @@ mod ensemble;
 mod hdf5;
 mod load;
 mod numpy;
+pub mod plumed;
 mod pytorch;
 mod split;
 #[cfg(test)]
 mod tests;
-mod timeseries;
+pub mod timeseries;
 
 pub use amber_coordinates::AmberCoordinates;
 pub use chemfiles::{known_extensions, write_trajectory};

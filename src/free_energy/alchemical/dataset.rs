@@ -6,9 +6,18 @@
 
 use super::{Severity, Verdict};
 use crate::error::{Error, Result};
-use crate::free_energy::reader::Series;
+use crate::free_energy::reader::{Origin, Series};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+
+/// Whether a sample has no derivative because none was written, which is no mistake.
+fn is_missing(series: &Series, sample: usize) -> bool {
+    let n = series.components.len();
+    series.dudl_kt[sample * n..(sample + 1) * n].iter().all(|value| value.is_nan())
+        && series.sources.len() > 1
+        && !series.u_kt.is_empty()
+}
 
 /// λ vectors closer than this in every component are one state.
 const SAME_LAMBDA: f64 = 1e-6;
@@ -85,6 +94,15 @@ impl Dataset {
     pub fn u_of_state(&self, state: usize) -> &[f64] {
         let n = self.n_samples();
         &self.u_kt[state * n..(state + 1) * n]
+    }
+
+    /// Samples of which there are energies; the others have derivatives only.
+    pub fn samples_with_energies(&self) -> Vec<usize> {
+        if self.u_kt.is_empty() {
+            return Vec::new();
+        }
+        let own = |n: &usize| !self.u_kt[self.state_of[*n] * self.n_samples() + n].is_nan();
+        (0..self.n_samples()).filter(own).collect()
     }
 
     /// Derivatives by one component of all samples, kT.
@@ -190,6 +208,7 @@ impl Dataset {
         }
         if with_derivatives {
             self.dudl_kt = vec![f64::NAN; n_components * n];
+            let mut bad = Vec::new();
             for (place, &(s, sample)) in order.iter().enumerate() {
                 let series = &series[s];
                 if series.dudl_kt.is_empty() {
@@ -197,24 +216,56 @@ impl Dataset {
                 }
                 for component in 0..n_components {
                     let value = series.dudl_kt[sample * n_components + component];
-                    if !value.is_finite() {
-                        return Err(bad_number(
-                            series,
-                            sample,
-                            format!("a finite derivative by {}", self.components[component]),
-                            value,
-                        ));
+                    if !value.is_finite() && !is_missing(series, sample) {
+                        bad.push((s, sample, component));
                     }
                     self.dudl_kt[component * n + place] = value;
                 }
+            }
+            if let Some(&(s, sample, component)) = bad.first() {
+                self.without_derivatives(&series[s], sample, component, bad.len())?;
             }
         }
         Ok(())
     }
 
+    /// Derivatives that are no numbers cost thermodynamic integration, and all when there is nothing else.
+    fn without_derivatives(
+        &mut self,
+        series: &Series,
+        sample: usize,
+        component: usize,
+        n_bad: usize,
+    ) -> Result<()> {
+        let name = &self.components[component];
+        if self.u_kt.is_empty() {
+            let value = series.dudl_kt[sample * self.components.len() + component];
+            return Err(bad_number(series, sample, format!("a finite derivative by {name}"), value));
+        }
+        let (path, place) = series.place(sample);
+        self.verdicts.push(Verdict::new(
+            Severity::Warning,
+            "bad_derivatives",
+            format!(
+                "`{}`, {place}: the derivative by {name} is not a finite number, one of {n_bad}: no thermodynamic \
+                 integration",
+                path.display()
+            ),
+        ));
+        self.dudl_kt.clear();
+        Ok(())
+    }
+
     /// Which columns are void, which are not there for all samples, and which states nobody sampled.
+    ///
+    /// Samples without any energy, of which there is a derivative only, say nothing here.
     fn judge_columns(&mut self, computed: &[bool], n_k: &[usize]) {
         let n = self.n_samples();
+        let mut n_with = vec![0; n_k.len()];
+        for sample in (0..n).filter(|&sample| (0..n_k.len()).any(|k| computed[k * n + sample])) {
+            n_with[self.state_of[sample]] += 1;
+        }
+        let with_energies: usize = n_with.iter().sum();
         let mut partial = Vec::new();
         for state in 0..self.states.len() {
             let column = &self.u_kt[state * n..(state + 1) * n];
@@ -232,12 +283,12 @@ impl Dataset {
                     ),
                 ));
             }
-            if n_known < n {
+            if n_known < with_energies {
                 partial.push(state);
             }
         }
         // A state that nobody sampled and that some files do not know is not worth losing MBAR for.
-        let superfluous: Vec<usize> = partial.iter().copied().filter(|&state| n_k[state] == 0).collect();
+        let superfluous: Vec<usize> = partial.iter().copied().filter(|&state| n_with[state] == 0).collect();
         let needed = partial.len() - superfluous.len();
         if needed == 0 {
             for &state in superfluous.iter().filter(|state| !self.void_states.contains(state)) {
@@ -245,7 +296,7 @@ impl Dataset {
                     Severity::Warning,
                     "different_states",
                     format!(
-                        "{} has no samples and is not evaluated in all files: it has no result",
+                        "{} has no samples with energies, and other files do not evaluate it: MBAR and BAR leave it out",
                         self.states[state].name
                     ),
                 ));
@@ -344,30 +395,102 @@ fn same_temperature(series: &[Series]) -> Result<f64> {
     }
 }
 
-/// Energies and derivatives that stand in different files, for the same samples, become one series.
+/// Energies and derivatives of one simulation that stand apart become one series, joined by their times.
+///
+/// Samples at which only one of the two was written stay in it, without the other.
 fn joined(series: Vec<Series>) -> Vec<Series> {
     let mut joined: Vec<Series> = Vec::new();
     for next in series {
-        let fits = |other: &Series| {
-            let complementary = other.u_kt.is_empty() != next.u_kt.is_empty()
-                && other.dudl_kt.is_empty() != next.dudl_kt.is_empty();
-            let state = |series: &Series, n: usize| series.states[series.state_of[n]].clone();
-            complementary
-                && other.components == next.components
-                && other.time == next.time
-                && (0..next.n_samples()).all(|n| same(&state(other, n), &state(&next, n)))
-        };
-        let Some(place) = joined.iter().position(fits) else {
-            joined.push(next);
-            continue;
-        };
-        let other = joined.swap_remove(place);
-        let (mut energies, derivatives) = if other.u_kt.is_empty() { (next, other) } else { (other, next) };
-        energies.dudl_kt = derivatives.dudl_kt;
-        energies.warnings.extend(derivatives.warnings);
-        joined.push(energies);
+        match joined.iter().position(|other| are_halves(other, &next)) {
+            Some(place) => {
+                let other = &joined[place];
+                joined[place] = if other.u_kt.is_empty() { join(&next, other) } else { join(other, &next) };
+            }
+            None => joined.push(next),
+        }
     }
     joined
+}
+
+/// State and time of a sample, as something to look up.
+fn key(series: &Series, sample: usize) -> (Vec<i64>, u64) {
+    let lambda =
+        series.states[series.state_of[sample]].iter().map(|x| (x / SAME_LAMBDA).round() as i64).collect();
+    (lambda, (series.time[sample] + 0.0).to_bits())
+}
+
+/// Whether one series holds the energies and the other the derivatives of one simulation.
+fn are_halves(a: &Series, b: &Series) -> bool {
+    let complementary =
+        a.u_kt.is_empty() != b.u_kt.is_empty() && a.dudl_kt.is_empty() != b.dudl_kt.is_empty();
+    if !complementary || a.components != b.components || a.time_unit != b.time_unit {
+        return false;
+    }
+    let of_a: HashSet<_> = (0..a.n_samples()).map(|n| key(a, n)).collect();
+    let n_shared = (0..b.n_samples()).filter(|&n| of_a.contains(&key(b, n))).count();
+    // Times that repeat cannot be told apart.
+    of_a.len() == a.n_samples() && 2 * n_shared > a.n_samples().min(b.n_samples())
+}
+
+fn join(energies: &Series, derivatives: &Series) -> Series {
+    let place: HashMap<_, usize> = (0..derivatives.n_samples()).map(|n| (key(derivatives, n), n)).collect();
+    let (n_components, width) = (energies.components.len(), energies.states.len());
+    let row = |n: usize| &derivatives.dudl_kt[n * n_components..(n + 1) * n_components];
+    let mut joined = energies.clone();
+    joined.warnings.extend(derivatives.warnings.iter().cloned());
+    let mut used = vec![false; derivatives.n_samples()];
+    for n in 0..energies.n_samples() {
+        match place.get(&key(energies, n)) {
+            Some(&m) => {
+                used[m] = true;
+                joined.dudl_kt.extend(row(m));
+            }
+            None => joined.dudl_kt.extend(std::iter::repeat_n(f64::NAN, n_components)),
+        }
+    }
+    let first_source = joined.sources.len() as u32;
+    joined.sources.extend(derivatives.sources.iter().cloned());
+    let alone: Vec<usize> = (0..used.len()).filter(|&m| !used[m]).collect();
+    if alone.is_empty() {
+        return joined;
+    }
+    let mut computed = joined.computed.take().unwrap_or_else(|| vec![true; joined.u_kt.len()]);
+    for m in alone {
+        let lambda = &derivatives.states[derivatives.state_of[m]];
+        let Some(state) = joined.states[..width].iter().position(|other| same(other, lambda)) else {
+            continue;
+        };
+        joined.time.push(derivatives.time[m]);
+        joined.state_of.push(state);
+        joined.u_kt.extend(std::iter::repeat_n(f64::NAN, width));
+        computed.extend(std::iter::repeat_n(false, width));
+        joined.dudl_kt.extend(row(m));
+        let origin = derivatives.origin[m];
+        joined.origin.push(Origin { source: origin.source + first_source, ..origin });
+    }
+    joined.computed = Some(computed);
+    sorted_by_time(joined)
+}
+
+/// The same samples in order of time; what was added at the end goes where it belongs.
+fn sorted_by_time(series: Series) -> Series {
+    let mut order: Vec<usize> = (0..series.n_samples()).collect();
+    order.sort_by(|&a, &b| series.time[a].total_cmp(&series.time[b]));
+    let (width, n_components) = (series.states.len(), series.components.len());
+    let rows = |values: &[f64], width: usize| -> Vec<f64> {
+        order.iter().flat_map(|&n| values[n * width..(n + 1) * width].iter().copied()).collect()
+    };
+    Series {
+        time: order.iter().map(|&n| series.time[n]).collect(),
+        state_of: order.iter().map(|&n| series.state_of[n]).collect(),
+        u_kt: rows(&series.u_kt, width),
+        computed: series.computed.as_ref().map(|computed| {
+            order.iter().flat_map(|&n| computed[n * width..(n + 1) * width].iter().copied()).collect()
+        }),
+        dudl_kt: rows(&series.dudl_kt, n_components),
+        origin: order.iter().map(|&n| series.origin[n]).collect(),
+        ..series
+    }
 }
 
 /// All λ vectors in the order of the path.
@@ -453,6 +576,7 @@ fn time_series(
     verdicts: &mut Vec<Verdict>,
 ) -> Vec<Run> {
     let mut of_state: Vec<Vec<Run>> = (0..n_states).map(|_| Vec::new()).collect();
+    let mut copies = Copies::new();
     for (s, one) in series.iter().enumerate() {
         let mut by_state: Vec<Vec<usize>> = vec![Vec::new(); n_states];
         for (sample, &state) in one.state_of.iter().enumerate() {
@@ -461,12 +585,19 @@ fn time_series(
         for (state, samples) in by_state.into_iter().enumerate().filter(|(_, samples)| !samples.is_empty()) {
             for samples in stretches(one, samples, verdicts) {
                 let run = Run { state, samples: samples.into_iter().map(|n| (s, n)).collect() };
-                add_run(&mut of_state[state], run, series, verdicts);
+                add_run(&mut of_state[state], run, series, &mut copies);
             }
         }
     }
+    for ((name, other), n) in copies {
+        let message = format!("`{name}`: {n} samples stand in `{other}` as well and were left out");
+        verdicts.push(Verdict::new(Severity::Warning, "overlapping_times", message));
+    }
     of_state.into_iter().flatten().collect()
 }
+
+/// How many samples of a file stand in another one as well.
+type Copies = BTreeMap<(String, String), usize>;
 
 /// The samples of one state in one series, divided where the time starts anew, without what a restart repeated.
 fn stretches(series: &Series, samples: Vec<usize>, verdicts: &mut Vec<Verdict>) -> Vec<Vec<usize>> {
@@ -541,7 +672,7 @@ fn stretches(series: &Series, samples: Vec<usize>, verdicts: &mut Vec<Verdict>) 
 }
 
 /// Joins a run to the one that it continues; drops what another file already holds.
-fn add_run(runs: &mut Vec<Run>, mut run: Run, series: &[Series], verdicts: &mut Vec<Verdict>) {
+fn add_run(runs: &mut Vec<Run>, mut run: Run, series: &[Series], copies: &mut Copies) {
     let time = |&(s, n): &(usize, usize)| series[s].time[n];
     let file = |run: &Run| first_source(&series[run.samples[0].0]).display().to_string();
     for other in runs.iter_mut() {
@@ -562,11 +693,7 @@ fn add_run(runs: &mut Vec<Run>, mut run: Run, series: &[Series], verdicts: &mut 
         });
         let n_dropped = n_before - run.samples.len();
         if n_dropped > 0 {
-            verdicts.push(Verdict::new(
-                Severity::Warning,
-                "overlapping_times",
-                format!("`{name}`: {n_dropped} samples stand in `{}` as well and were left out", file(other)),
-            ));
+            *copies.entry((name, file(other))).or_default() += n_dropped;
             if run.samples.is_empty() {
                 return;
             }
@@ -704,6 +831,29 @@ mod tests {
         derivatives.state_of = vec![0, 0];
         let data = Dataset::assemble(vec![energies, derivatives]).unwrap();
         assert_eq!((data.n_samples(), data.u_kt.len(), data.dudl_kt.len()), (2, 6, 2));
+    }
+
+    #[test]
+    fn a_derivative_without_energies_stays_a_sample_of_its_own() {
+        let (mut energies, mut derivatives) =
+            (series("a", 1, &[1.0, 2.0, 3.0]), series("a", 1, &[0.0, 1.0, 2.0]));
+        energies.dudl_kt.clear();
+        derivatives.u_kt.clear();
+        let data = Dataset::assemble(vec![energies, derivatives]).unwrap();
+        assert_eq!((data.time.as_slice(), data.windows.len()), (&[0.0, 1.0, 2.0, 3.0][..], 1));
+        assert_eq!((data.has_holes, data.samples_with_energies()), (false, vec![1, 2, 3]));
+        assert_eq!(data.dudl_of_component(0)[..3], [0.0, 1.0, 2.0]);
+        assert!(data.dudl_of_component(0)[3].is_nan() && data.verdicts.is_empty());
+    }
+
+    #[test]
+    fn a_derivative_that_is_no_number_costs_integration_only() {
+        let mut bad = series("bad.xvg", 0, &[0.0, 1.0]);
+        bad.dudl_kt[1] = f64::NAN;
+        let data = Dataset::assemble(vec![bad.clone()]).unwrap();
+        assert_eq!((data.dudl_kt.len(), data.u_kt.len(), kinds(&data)), (0, 6, vec!["bad_derivatives"]));
+        bad.u_kt.clear();
+        assert!(Dataset::assemble(vec![bad]).unwrap_err().to_string().contains("line 11"));
     }
 
     #[test]

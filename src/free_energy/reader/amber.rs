@@ -122,16 +122,19 @@ impl Run {
     }
 }
 
+/// Lines with their numbers, and whether they are complete.
+type Lines<'a> = Box<dyn Iterator<Item = (u32, &'a [u8], bool)> + 'a>;
+
 /// A pass over the lines of one file.
 struct Parser<'a> {
     file: &'a Text,
     source: usize,
-    lines: std::iter::Peekable<Box<dyn Iterator<Item = (u32, &'a [u8], bool)> + 'a>>,
+    lines: std::iter::Peekable<Lines<'a>>,
 }
 
 impl<'a> Parser<'a> {
     fn new(file: &'a Text, source: usize) -> Self {
-        let lines: Box<dyn Iterator<Item = (u32, &'a [u8], bool)> + 'a> = Box::new(file.lines());
+        let lines: Lines<'a> = Box::new(file.lines());
         Self { file, source, lines: lines.peekable() }
     }
 

@@ -20,30 +20,28 @@ fn read_file(file: &Text, temperature_k: Option<f64>) -> Result<Vec<Series>> {
     let mut rows = Rows::new(file);
     let mut state: Option<State> = None;
     for (number, line, complete) in file.lines() {
-        let line = rows.unglued(number, line.trim_ascii(), |byte| *byte == b'#')?;
-        if line.starts_with(b"#Steps") {
-            rows.header();
-            // A restart may repeat the names of the columns alone.
-            let Some(state) = &state else {
-                let expected = "a line `#T = … (K), Lambda State …` before the names of the columns";
-                return Err(file.error(number, expected, "none", ""));
-            };
-            rows.begin(layout(file, number, line, state, temperature_k)?, number);
-        } else if line.starts_with(b"#") {
-            if let Some(found) = State::of(file, number, line)? {
-                state = Some(found);
+        let mut rest = Some(line.trim_ascii());
+        while let Some(line) = rest.take() {
+            if line.starts_with(b"#Steps") {
                 rows.header();
+                // A restart may repeat the names of the columns alone.
+                let Some(state) = &state else {
+                    let expected = "a line `#T = … (K), Lambda State …` before the names of the columns";
+                    return Err(file.error(number, expected, "none", ""));
+                };
+                rows.begin(layout(file, number, line, state, temperature_k)?, number);
+            } else if line.starts_with(b"#") {
+                if let Some(found) = State::of(file, number, line)? {
+                    state = Some(found);
+                    rows.header();
+                }
+            } else if !line.is_empty() {
+                if !rows.has_layout() {
+                    let expected = "a line with the names of the columns, `#Steps …`";
+                    return Err(file.error(number, expected, "a row", ""));
+                }
+                rest = rows.row(number, line, complete, b"#")?;
             }
-        } else if !line.is_empty() {
-            if !rows.has_layout() {
-                return Err(file.error(
-                    number,
-                    "a line with the names of the columns, `#Steps …`",
-                    "a row",
-                    "",
-                ));
-            }
-            rows.row(number, line, complete)?;
         }
     }
     if !rows.has_layout() {

@@ -27,24 +27,27 @@ fn read_file(file: &Text, temperature_k: Option<f64>) -> Result<Vec<Series>> {
     let mut rows = Rows::new(file);
     let mut header: Option<Header> = None;
     for (number, line, complete) in file.lines() {
-        let line = rows.unglued(number, line.trim_ascii(), |byte| matches!(byte, b'@' | b'#'))?;
-        match line.first() {
-            None | Some(b'#' | b'&') => {}
-            Some(b'@') => {
-                if header.is_none() {
-                    rows.header();
+        let mut rest = Some(line.trim_ascii());
+        while let Some(line) = rest.take() {
+            match line.first() {
+                None | Some(b'#' | b'&') => {}
+                Some(b'@') => {
+                    if header.is_none() {
+                        rows.header();
+                    }
+                    header.get_or_insert_with(|| Header::new(number)).add(file, number, &line[1..])?;
                 }
-                header.get_or_insert_with(|| Header::new(number)).add(file, number, &line[1..])?;
-            }
-            Some(_) => {
-                if let Some(header) = header.take() {
-                    rows.begin(header.layout(file, temperature_k)?, header.line);
+                Some(_) => {
+                    if let Some(header) = header.take() {
+                        rows.begin(header.layout(file, temperature_k)?, header.line);
+                    }
+                    if !rows.has_layout() {
+                        let hint =
+                            "`mdrun -xvg xmgrace` writes the header lines that say what the columns are";
+                        return Err(file.error(number, "header lines that begin with @", "a row", hint));
+                    }
+                    rest = rows.row(number, line, complete, b"@#")?;
                 }
-                if !rows.has_layout() {
-                    let hint = "`mdrun -xvg xmgrace` writes the header lines that say what the columns are";
-                    return Err(file.error(number, "header lines that begin with @", "a row", hint));
-                }
-                rows.row(number, line, complete)?;
             }
         }
     }

@@ -37,7 +37,7 @@ pub(super) struct Layout {
     /// Units of `Series::time` per unit of the first column.
     pub time_scale: f64,
     pub time_unit: &'static str,
-    /// Columns with energies that all states share.
+    /// Up to two columns with energies that all states share.
     pub common: Vec<usize>,
     /// Column with ΔH of each state, `None` for the sampled state where it is not written; empty without any.
     pub differences: Vec<Option<usize>>,
@@ -83,16 +83,6 @@ impl<'a> Rows<'a> {
         self.previous = None;
     }
 
-    /// What follows a row that was cut, when another file was appended to it: the line from the first `mark` on.
-    pub fn unglued(&mut self, number: u32, line: &'a [u8], mark: impl Fn(&u8) -> bool) -> Result<&'a [u8]> {
-        let is_row = line.first().is_some_and(|first| !mark(first) && *first != b'#' && *first != b'@');
-        let Some(at) = line.iter().position(mark).filter(|_| is_row && self.has_layout()) else {
-            return Ok(line);
-        };
-        self.damage.bad(number, "a whole line", shown(&line[..at]))?;
-        Ok(&line[at..])
-    }
-
     /// A header stands at the end of the file.
     pub fn header_without_rows(&mut self, line: u32) {
         let path = self.text.path.display();
@@ -128,18 +118,43 @@ impl<'a> Rows<'a> {
     }
 
     /// Reads a row; there is a layout.
-    pub fn row(&mut self, number: u32, line: &'a [u8], complete: bool) -> Result<()> {
-        let (Some(layout), Some(series)) = (&self.layout, self.series.last_mut()) else { return Ok(()) };
+    ///
+    /// Where a row was cut and another file appended, gives what follows it, from the first of `marks` on.
+    pub fn row(
+        &mut self,
+        number: u32,
+        line: &'a [u8],
+        complete: bool,
+        marks: &[u8],
+    ) -> Result<Option<&'a [u8]>> {
+        let Some(layout) = &self.layout else { return Ok(None) };
         let expected = || format!("{} numbers", layout.n_columns);
         if let Err(word) = text::numbers(line, &mut self.row) {
-            return self.damage.bad(number, expected(), shown(word));
+            self.damage.bad(number, expected(), shown(word))?;
+            return Ok(line.iter().position(|byte| marks.contains(byte)).map(|at| &line[at..]));
         }
+        if self.row.len() != layout.n_columns {
+            self.damage.bad(number, expected(), self.row.len().to_string())?;
+        } else if !complete && looks_cut(line, self.previous, u8::is_ascii_whitespace) {
+            self.damage.bad(number, "a whole line", "one without an end")?;
+        } else if !self.row[0].is_finite() {
+            self.damage.bad(number, "a time", self.row[0].to_string())?;
+        } else {
+            self.damage.good();
+            self.sample(number, line)?;
+            self.previous = Some(line);
+        }
+        Ok(None)
+    }
+
+    /// Adds the numbers of `self.row` to the series.
+    fn sample(&mut self, number: u32, line: &[u8]) -> Result<()> {
+        let (Some(layout), Some(series)) = (&self.layout, self.series.last_mut()) else { return Ok(()) };
         let row = &self.row;
-        if row.len() != layout.n_columns {
-            return self.damage.bad(number, expected(), row.len().to_string());
-        }
-        if !complete && looks_cut(line, self.previous, u8::is_ascii_whitespace) {
-            return self.damage.bad(number, "a whole line", "one without an end");
+        if series.origin.is_empty() {
+            let n_rows = self.text.bytes.len() / (line.len() + 1) + 1;
+            series.u_kt.reserve(n_rows * layout.differences.len());
+            series.dudl_kt.reserve(n_rows * layout.derivatives.len());
         }
         let state = match &layout.own {
             Own::Fixed(state) => *state,
@@ -154,25 +169,24 @@ impl<'a> Rows<'a> {
                 }
             }
         };
-        if !row[0].is_finite() {
-            return self.damage.bad(number, "a time", row[0].to_string());
-        }
-        self.previous = Some(line);
-        self.damage.good();
         let beta = 1.0 / (GAS_CONSTANT * layout.temperature_k);
-        for column in &layout.differences {
-            let difference = column.map_or(0.0, |column| row[column]);
-            let mut u = beta * difference;
-            layout.common.iter().for_each(|&column| u += beta * row[column]);
-            series.u_kt.push(u);
-        }
+        let difference = |column: &Option<usize>| column.map_or(0.0, |column| beta * row[column]);
+        let shared = |place: usize| layout.common.get(place).map_or(0.0, |&column| beta * row[column]);
+        // pV before U: alchemlyb adds in this order, and rounding shows where U is 1e5 kJ/mol.
+        let (first, second) = (shared(0), shared(1));
+        series.u_kt.extend(layout.differences.iter().map(|column| difference(column) + first + second));
         let derivative = |column: &Option<usize>| column.map_or(f64::NAN, |column| beta * row[column]);
         series.dudl_kt.extend(layout.derivatives.iter().map(derivative));
         series.time.push(row[0] * layout.time_scale);
         series.state_of.push(state);
         series.origin.push(Origin { source: 0, line: number });
 
-        let own = layout.differences.get(state).copied().flatten();
+        // In an expanded ensemble ΔH may be from the state before the move that the row has already counted: all
+        // of them alike, so that differences between states stand.
+        let own = match &layout.own {
+            Own::Fixed(state) => layout.differences.get(*state).copied().flatten(),
+            Own::Column { .. } => None,
+        };
         let not_zero = own.is_some_and(|column| row[column].abs() > ROUNDING_KJ_PER_MOL);
         let differ = |&(one, other): &(usize, usize)| {
             (row[one] - row[other]).abs() > ROUNDING_KJ_PER_MOL + 1e-4 * row[one].abs()

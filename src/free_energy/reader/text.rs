@@ -1,9 +1,9 @@
 //! Decompressed files and the numbers in their lines.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::trajectory::compressed;
 
 /// A file in memory, decompressed.
 #[derive(Debug, Clone)]
@@ -20,22 +20,7 @@ impl Text {
     /// A compressed file that ends too early gives what could be decompressed, as a log of a running simulation
     /// would, and `true`.
     pub fn read(path: &Path) -> Result<(Self, bool)> {
-        let raw = std::fs::read(path).map_err(Error::io("read", path))?;
-        let mut bytes = Vec::new();
-        let outcome = match raw.as_slice() {
-            [0x1f, 0x8b, ..] => flate2::read::MultiGzDecoder::new(raw.as_slice()).read_to_end(&mut bytes),
-            [b'B', b'Z', b'h', ..] => {
-                bzip2::read::MultiBzDecoder::new(raw.as_slice()).read_to_end(&mut bytes)
-            }
-            _ => {
-                return Ok((Self { path: path.to_path_buf(), bytes: raw }, false));
-            }
-        };
-        let truncated = match outcome {
-            Ok(_) => false,
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof && !bytes.is_empty() => true,
-            Err(error) => return Err(Error::io("decompress", path)(error)),
-        };
+        let (bytes, truncated) = compressed::read(path)?;
         Ok((Self { path: path.to_path_buf(), bytes }, truncated))
     }
 
@@ -116,26 +101,31 @@ const POWERS: [f64; 23] = [
 /// longer numbers go the long way.
 fn plain_number(text: &[u8]) -> Option<(f64, usize)> {
     let negative = text.first() == Some(&b'-');
-    let (mut mantissa, mut digits, mut decimals, mut after_point) = (0_u64, 0_usize, 0_usize, false);
-    let mut length = usize::from(negative);
-    for &byte in &text[length..] {
-        let digit = byte.wrapping_sub(b'0');
-        if digit < 10 {
-            mantissa = mantissa.wrapping_mul(10).wrapping_add(u64::from(digit));
-            digits += 1;
-            decimals += usize::from(after_point);
-        } else if byte == b'.' && !after_point {
-            after_point = true;
-        } else {
-            break;
-        }
-        length += 1;
+    let start = usize::from(negative);
+    let (mut mantissa, mut length) = digits(text, start, 0);
+    let mut n_digits = length - start;
+    let mut decimals = 0;
+    if text.get(length) == Some(&b'.') {
+        let after_point = length + 1;
+        (mantissa, length) = digits(text, after_point, mantissa);
+        decimals = length - after_point;
+        n_digits += decimals;
     }
-    if digits == 0 || digits > 19 || mantissa > 1 << 53 {
+    if n_digits == 0 || n_digits > 19 || mantissa > 1 << 53 {
         return None;
     }
     let value = mantissa as f64 / POWERS[decimals];
     Some((if negative { -value } else { value }, length))
+}
+
+/// A whole number with the digits from `start` on appended, and where they end.
+fn digits(text: &[u8], start: usize, mut number: u64) -> (u64, usize) {
+    let mut end = start;
+    while let Some(digit) = text.get(end).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit < 10) {
+        number = number.wrapping_mul(10).wrapping_add(u64::from(digit));
+        end += 1;
+    }
+    (number, end)
 }
 
 /// The temperature of a file that says `found` (or nothing) when the user said `given` (or nothing).
