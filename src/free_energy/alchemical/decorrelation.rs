@@ -75,7 +75,8 @@ pub(super) fn sampling(data: &Dataset, decorrelation: Decorrelation) -> Result<S
                 }
             }
             result.slope_counts.clone_from(&result.energy_counts);
-            let rests = result.windows.iter().map(|window| (window.n_samples - window.n_equilibration) as f64);
+            let rests =
+                result.windows.iter().map(|window| (window.n_samples - window.n_equilibration) as f64);
             result.block_inefficiency =
                 rests.zip(&result.windows).map(|(rest, window)| rest / window.n_effective).collect();
         }
