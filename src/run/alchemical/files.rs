@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use super::{EstimateRequest, Outcome, id};
 use crate::error::{Error, Result};
+use crate::free_energy::alchemical::Estimator;
+use crate::free_energy::alchemical::analysis::PathEstimate;
 use crate::free_energy::reader::parquet::{column_name, write_frame};
 use crate::run::directory::{write_atomic, write_json};
 use crate::run::provenance::utc_now;
@@ -151,7 +153,8 @@ fn square(outcome: &Outcome, corner: &str, rows: &[Vec<f64>]) -> String {
 fn matrices(directory: &Path, outcome: &Outcome) -> Result<()> {
     let (unit, factor) = (outcome.unit, outcome.per_kt());
     let n = outcome.dataset.states.len();
-    for one in outcome.analysis.estimates.iter().filter(|one| one.covariance.len() == n * n) {
+    let main = |one: &&PathEstimate| matches!(one.estimator, Estimator::Mbar | Estimator::Bar | Estimator::Ti);
+    for one in outcome.analysis.estimates.iter().filter(main).filter(|one| one.covariance.len() == n * n) {
         let covariance = |i: usize, j: usize| one.covariance[i * n + j];
         let of_pairs = |value: &dyn Fn(usize, usize) -> f64| -> Vec<Vec<f64>> {
             (0..n).map(|i| (0..n).map(|j| value(i, j)).collect()).collect()
