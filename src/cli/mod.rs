@@ -11,6 +11,7 @@
 
 mod arguments;
 mod energy;
+mod estimate;
 mod output;
 mod progress;
 
@@ -91,7 +92,10 @@ fn dispatch(arguments: &Arguments) -> Result<ExitCode> {
         Command::Run(of_run) => perform(arguments, &of_run.request()?, of_run.threads, None),
         Command::Train(of_run) => perform(arguments, &of_run.request()?, of_run.threads, Some("train")),
         Command::Sample(of_run) => perform(arguments, &of_run.request()?, of_run.threads, Some("sample")),
-        Command::Estimate(of_run) => perform(arguments, &of_run.request()?, of_run.threads, Some("estimate")),
+        Command::Estimate(of_estimate) => match of_estimate.of_run() {
+            Some(of_run) => perform(arguments, &of_run.request()?, of_run.threads, Some("estimate")),
+            None => estimate::perform(of_estimate, arguments.json),
+        },
         Command::Compare(of_run) => perform(arguments, &of_run.request()?, of_run.threads, Some("compare")),
         Command::Report(of_run) if of_run.config.is_dir() => {
             let control = Control::new(bars(arguments));
@@ -142,7 +146,11 @@ fn bars(arguments: &Arguments) -> Arc<dyn Progress> {
 
 fn finish(arguments: &Arguments, outcome: &Outcome) -> ExitCode {
     print_outcome(arguments, outcome);
-    if outcome.trustworthy { ExitCode::SUCCESS } else { ExitCode::from(NOT_TRUSTWORTHY) }
+    code(outcome.trustworthy)
+}
+
+fn code(trustworthy: bool) -> ExitCode {
+    if trustworthy { ExitCode::SUCCESS } else { ExitCode::from(NOT_TRUSTWORTHY) }
 }
 
 fn print_outcome(arguments: &Arguments, outcome: &Outcome) {

@@ -5,6 +5,7 @@
 //! Efron and Tibshirani 1993). Blocks that have states in common are exchangeable with each other;
 //! groups of blocks that have none are resampled separately, so that every state keeps its samples.
 
+use super::mbar_bootstrap::{Reference, Resampling};
 use super::{Mbar, ReducedEnergies};
 use crate::error::{Error, Result};
 use crate::random::{Purpose, Rng, Streams};
@@ -148,6 +149,11 @@ pub fn bootstrap(
         .into_par_iter()
         .map(|resample| evaluate(&blocks.draw(&mut streams.stream(Purpose::Bootstrap, resample as u64))))
         .collect();
+    summary(blocks, outcomes)
+}
+
+fn summary(blocks: &Blocks, outcomes: Vec<Option<Vec<f64>>>) -> Bootstrap {
+    let n_resamples = outcomes.len();
     let replicates: Vec<Vec<f64>> = outcomes.into_iter().flatten().collect();
     let n_failed = n_resamples - replicates.len();
     let n_numbers = replicates.first().map_or(0, Vec::len);
@@ -161,7 +167,10 @@ pub fn bootstrap(
     Bootstrap { replicates, std_errors, n_failed, method }
 }
 
-/// Resamples an MBAR analysis, each solution started from the full one.
+/// Resamples an MBAR analysis.
+///
+/// The resamples are solved together ([`super::mbar_bootstrap`]); what else `statistic` asks of each is summed
+/// when it does.
 pub fn bootstrap_mbar(
     mbar: &Mbar,
     blocks: &Blocks,
@@ -177,9 +186,18 @@ pub fn bootstrap_mbar(
             blocks.block_of().len().to_string(),
         ));
     }
-    Ok(bootstrap(blocks, n_resamples, streams, |count| {
-        mbar.resampled(blocks.per_sample(count)).ok().and_then(|resampled| statistic(&resampled))
-    }))
+    let reference = Reference::new(mbar, Resampling::Blocks(blocks));
+    let batch = reference.batch(n_resamples);
+    let mut outcomes = Vec::with_capacity(n_resamples);
+    for first in (0..n_resamples).step_by(batch) {
+        let drawn = reference.draw(first..(first + batch).min(n_resamples), streams);
+        let solved = reference.solve(&drawn)?;
+        let evaluated = solved.par_iter().zip(&drawn).map(|(solved, drawn)| {
+            reference.analysis(solved, drawn).ok().and_then(|resampled| statistic(&resampled))
+        });
+        outcomes.extend(evaluated.collect::<Vec<_>>());
+    }
+    Ok(summary(blocks, outcomes))
 }
 
 /// Blocks of an MBAR analysis from identifiers.

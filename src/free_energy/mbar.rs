@@ -211,24 +211,14 @@ impl<'a> Mbar<'a> {
     fn moments_from(&self, shared: DMatrix<f64>) -> Result<Moments> {
         let n_states = self.energies.n_states();
         let mut gram = DMatrix::from_element(n_states, n_states, f64::NAN);
-        let unsampled: Vec<usize> = (0..n_states).filter(|k| !self.sampled.contains(k)).collect();
-        let present: Vec<usize> = unsampled.iter().copied().filter(|&k| self.f[k].is_finite()).collect();
-        for &k in unsampled.iter().filter(|&&k| self.f[k].is_infinite()) {
+        for k in (0..n_states).filter(|&k| self.f[k].is_infinite()) {
             gram.row_mut(k).fill(0.0);
             gram.column_mut(k).fill(0.0);
         }
-        let states: Vec<usize> = self.sampled.iter().chain(&present).copied().collect();
-        // A state without samples is treated as if it had some, outside the denominator.
-        let pretended = self.counts.iter().sum::<f64>() / self.counts.len() as f64;
-        let mut counts = self.counts.clone();
-        counts.resize(states.len(), pretended);
-        let products = if present.is_empty() {
+        let (states, counts, base, offset) = self.rows();
+        let products = if states.len() == self.sampled.len() {
             shared.clone()
         } else {
-            let mut base = self.at.base.clone();
-            base.extend(present.iter().map(|&k| self.f[k] + self.origin));
-            let rests = self.at.rest.iter().copied().chain(std::iter::repeat(0.0));
-            let offset: Vec<f64> = counts.iter().zip(rests).map(|(count, rest)| count.ln() + rest).collect();
             let rows = Rows {
                 states: &states,
                 n_sampled: self.sampled.len(),
@@ -244,6 +234,44 @@ impl<'a> Mbar<'a> {
             }
         }
         Ok(Moments::new(&self.sampled, &self.counts, gram, shared))
+    }
+
+    /// States with free energies (the sampled ones first), their N_k, bases and offsets; a state without samples
+    /// is given the mean number.
+    pub(super) fn rows(&self) -> (Vec<usize>, Vec<f64>, Vec<f64>, Vec<f64>) {
+        let mut states = self.sampled.clone();
+        states.extend((0..self.f.len()).filter(|k| !self.sampled.contains(k) && self.f[*k].is_finite()));
+        let mut counts = self.counts.clone();
+        counts.resize(states.len(), self.counts.iter().sum::<f64>() / self.counts.len() as f64);
+        let mut base = self.at.base.clone();
+        base.extend(states[self.sampled.len()..].iter().map(|&k| self.f[k] + self.origin));
+        let rests = self.at.rest.iter().copied().chain(std::iter::repeat(0.0));
+        let offset = counts.iter().zip(rests).map(|(count, rest)| count.ln() + rest).collect();
+        (states, counts, base, offset)
+    }
+
+    pub(super) fn sampled(&self) -> &[usize] {
+        &self.sampled
+    }
+
+    pub(super) fn position(&self) -> &Position {
+        &self.at
+    }
+
+    pub(super) fn multiplicity(&self) -> Option<&[f64]> {
+        self.multiplicity.as_deref()
+    }
+
+    /// The Newton step for a gradient, with the Hessian of this solution.
+    pub(super) fn reference_step(&self, gradient: &[f64], step: &mut [f64]) {
+        self.moments().step(gradient, step);
+    }
+
+    /// Whether each state has a free energy relative to the first.
+    pub(super) fn linked_to_first(&self) -> Vec<bool> {
+        let moments = self.moments();
+        let finite = |k: usize| self.f[k].is_finite();
+        (0..self.f.len()).map(|k| finite(k) && finite(0) && moments.variance(0, k).is_some()).collect()
     }
 
     fn moments(&self) -> &Moments {

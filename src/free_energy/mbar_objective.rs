@@ -47,6 +47,18 @@ impl Position {
         moved
     }
 
+    /// The position of some of the states.
+    pub fn part(&self, places: impl Iterator<Item = usize>) -> Self {
+        let (base, rest) = places.map(|place| (self.base[place], self.rest[place])).unzip();
+        Self { base, rest }
+    }
+
+    /// f_k − f_k of another position.
+    pub fn change_from(&self, other: &Self) -> Vec<f64> {
+        let bases = self.base.iter().zip(&other.base).map(|(a, b)| a - b);
+        bases.zip(self.rest.iter().zip(&other.rest)).map(|(base, (a, b))| base + (a - b)).collect()
+    }
+
     /// f_k − f_0.
     pub fn relative(&self) -> Vec<f64> {
         let (base, rest) = (self.base[0], self.rest[0]);

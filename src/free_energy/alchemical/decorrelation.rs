@@ -8,16 +8,18 @@ use super::subsampling::subsample;
 use super::{Dataset, Decorrelation, WindowStatistics};
 use crate::error::Result;
 use crate::trajectory::timeseries::{
-    Equilibration, detect_equilibration, statistical_inefficiency_of_several,
+    Equilibration, detect_equilibration, inefficiency_scatter, statistical_inefficiency_of_several,
 };
 use rayon::prelude::*;
 
-/// Standard deviations by which the statistical inefficiency is taken larger than its estimate.
+/// Margins of the excess g − 1 for what is not known about it: in its relative scatter √(2 (2 g + 1) / N), and in g / N
+/// for its bias, as the mean about which correlation is measured is that of the same samples.
 ///
-/// A correlation function that is summed up to its first zero gives a g that scatters by about √(2 (2 g + 1) / N) of
-/// itself and is too small by about as much again as g / N. An error that is too small as often as too large covers
-/// too seldom; taken larger by this share of the scatter, 95 % intervals of correlated chains cover.
-const SCATTER_SHARE: f64 = 0.5;
+/// An error that is too small as often as too large covers too seldom. With these margins 95 % intervals of harmonic
+/// chains of five states cover in 94 % to 97 % of 2,000 cases where a window is worth 40 independent samples or more,
+/// and in 90 % where it is worth 20, of which `few_samples` warns.
+const SCATTER_MARGIN: f64 = 1.0;
+const BIAS_MARGIN: f64 = 4.0;
 
 /// Counts of all samples and what they rest on.
 #[derive(Debug, Clone)]
@@ -65,15 +67,17 @@ pub(super) fn sampling(data: &Dataset, decorrelation: Decorrelation) -> Result<S
         Decorrelation::Weights => {
             pool(data, &looked_at, &mut result.windows);
             for (window, statistics) in data.windows.iter().zip(&mut result.windows) {
-                let rest = (window.samples.len() - statistics.n_equilibration) as f64;
+                let rest = window.samples.len() - statistics.n_equilibration;
                 let g = cautious(statistics.inefficiency, rest);
-                statistics.n_effective = rest / g;
+                statistics.n_effective = rest as f64 / g;
                 for (place, n) in window.samples.clone().enumerate() {
                     result.energy_counts[n] = if place < statistics.n_equilibration { 0.0 } else { 1.0 / g };
                 }
             }
             result.slope_counts.clone_from(&result.energy_counts);
-            result.block_inefficiency = result.windows.iter().map(|window| window.inefficiency).collect();
+            let rests = result.windows.iter().map(|window| (window.n_samples - window.n_equilibration) as f64);
+            result.block_inefficiency =
+                rests.zip(&result.windows).map(|(rest, window)| rest / window.n_effective).collect();
         }
         Decorrelation::Alchemlyb => {
             result.energy_counts.fill(0.0);
@@ -124,12 +128,10 @@ pub(super) fn sampling(data: &Dataset, decorrelation: Decorrelation) -> Result<S
 }
 
 /// g with a margin for what is not known about it.
-fn cautious(g: f64, n: f64) -> f64 {
-    if g <= 1.0 {
-        return 1.0;
-    }
-    let scatter = (2.0 * (2.0 * g + 1.0) / n).sqrt().min(1.0);
-    (g * (1.0 + SCATTER_SHARE * scatter)).min(n)
+fn cautious(g: f64, n: usize) -> f64 {
+    let scatter = inefficiency_scatter(g, n).min(1.0);
+    let margin = SCATTER_MARGIN * scatter + BIAS_MARGIN * g / n as f64;
+    (1.0 + (g - 1.0) * (1.0 + margin)).min(n as f64)
 }
 
 /// The worst series of a window.

@@ -27,7 +27,8 @@ impl Multistate {
         }
         let n_states = data.states.len();
         let rows: Vec<usize> = (0..n_states).filter(|k| !data.void_states.contains(k)).collect();
-        let samples: Vec<usize> = data.samples_with_energies().into_iter().filter(|&n| counts[n] > 0.0).collect();
+        let samples: Vec<usize> =
+            data.samples_with_energies().into_iter().filter(|&n| counts[n] > 0.0).collect();
         let mut u = Vec::with_capacity(rows.len() * samples.len());
         for &state in &rows {
             let row = data.u_of_state(state);
@@ -111,7 +112,8 @@ impl Multistate {
         let mut mean = vec![0.0; n_rows];
         for row in 0..n_rows {
             let (weights, u) = (mbar.weights(row), self.energies.row(row));
-            mean[row] = weights.iter().zip(u.iter()).filter(|(w, _)| **w > 0.0).map(|(w, u)| w * u).sum::<f64>();
+            mean[row] =
+                weights.iter().zip(u.iter()).filter(|(w, _)| **w > 0.0).map(|(w, u)| w * u).sum::<f64>();
             for n in (0..n_samples).filter(|&n| weights[n] > 0.0) {
                 let root = weights[n] / counts[n].sqrt();
                 w[(n, row)] = root;

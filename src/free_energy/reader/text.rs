@@ -27,18 +27,8 @@ impl Text {
 
     /// Lines with their numbers counted from 1, without line ends (`\n` or `\r\n`), and whether the line is complete:
     /// the last one may not be.
-    pub fn lines(&self) -> impl Iterator<Item = (u32, &[u8], bool)> {
-        let mut rest = self.bytes.as_slice();
-        let mut number = 0;
-        std::iter::from_fn(move || {
-            let whole = rest;
-            // A slice reads without errors; its search for a byte is the fastest there is.
-            let length = rest.skip_until(b'\n').ok().filter(|length| *length > 0)?;
-            number += 1;
-            let complete = whole[length - 1] == b'\n';
-            let line = &whole[..length - usize::from(complete)];
-            Some((number, line.strip_suffix(b"\r").unwrap_or(line), complete))
-        })
+    pub fn lines(&self) -> Lines<'_> {
+        Lines { rest: &self.bytes, number: 0 }
     }
 
     /// An error at a line of this file.
@@ -56,6 +46,29 @@ impl Text {
             found: found.into(),
             hint: hint.into(),
         }
+    }
+}
+
+/// Lines of a [`Text`].
+#[derive(Debug, Clone)]
+pub struct Lines<'a> {
+    rest: &'a [u8],
+    number: u32,
+}
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = (u32, &'a [u8], bool);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // The search of the system's library looks at many bytes at a time.
+        let (mut tail, all) = (self.rest, self.rest);
+        let length = tail.skip_until(b'\n').ok().filter(|length| *length > 0)?;
+        self.rest = tail;
+        self.number = self.number.saturating_add(1);
+        let line = &all[..length];
+        let complete = line.ends_with(b"\n");
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        Some((self.number, line.strip_suffix(b"\r").unwrap_or(line), complete))
     }
 }
 
@@ -106,7 +119,7 @@ const POWERS: [f64; 23] = [
 ///
 /// A whole number below 2⁵³ divided by an exact power of ten is rounded once, so this is the nearest f64;
 /// longer numbers go the long way.
-fn plain_number(text: &[u8]) -> Option<(f64, usize)> {
+pub(super) fn plain_number(text: &[u8]) -> Option<(f64, usize)> {
     let negative = text.first() == Some(&b'-');
     let start = usize::from(negative);
     let (mut mantissa, mut length) = digits(text, start, 0);
