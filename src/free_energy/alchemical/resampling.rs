@@ -10,8 +10,9 @@ use super::Dataset;
 use crate::random::{Purpose, Rng, Streams};
 use rand::Rng as _;
 
-/// Length of a stretch in statistical inefficiencies.
-const STRETCH: f64 = 3.0;
+/// Length of a stretch in statistical inefficiencies, each of which is two correlation times. With longer ones there
+/// are so few that their spread is uncertain, and intervals cover less often.
+const STRETCH: f64 = 1.0;
 
 /// The rings of all states.
 #[derive(Debug, Clone)]
@@ -48,7 +49,9 @@ impl Rings {
             let stretch = if g > 1.0 { ((STRETCH * g).ceil() as usize).clamp(1, n.div_ceil(4)) } else { 1 };
             let (b, rho) = (stretch as f64, (g - 1.0) / (g + 1.0));
             let edges = 1.0 - (g * g - 1.0) * (1.0 - rho.powf(b)) / (2.0 * b * g);
-            let n_drawn = (((n - stretch) as f64 * edges).round() as usize).max(1);
+            // One stretch for the mean, and where samples are correlated another for the ends of the stretches drawn.
+            let lost = if stretch > 1 { 2 * stretch } else { 1 };
+            let n_drawn = ((n.saturating_sub(lost) as f64 * edges).round() as usize).max(1);
             rings.push(Ring { samples, stretch, n_drawn });
         }
         Self { rings, counts: counts.to_vec() }
