@@ -153,7 +153,8 @@ fn square(outcome: &Outcome, corner: &str, rows: &[Vec<f64>]) -> String {
 fn matrices(directory: &Path, outcome: &Outcome) -> Result<()> {
     let (unit, factor) = (outcome.unit, outcome.per_kt());
     let n = outcome.dataset.states.len();
-    let main = |one: &&PathEstimate| matches!(one.estimator, Estimator::Mbar | Estimator::Bar | Estimator::Ti);
+    let main =
+        |one: &&PathEstimate| matches!(one.estimator, Estimator::Mbar | Estimator::Bar | Estimator::Ti);
     for one in outcome.analysis.estimates.iter().filter(main).filter(|one| one.covariance.len() == n * n) {
         let covariance = |i: usize, j: usize| one.covariance[i * n + j];
         let of_pairs = |value: &dyn Fn(usize, usize) -> f64| -> Vec<Vec<f64>> {
