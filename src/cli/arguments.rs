@@ -8,6 +8,7 @@ use kirkwood::run::{Request, Variants};
 
 use super::energy::OfEnergy;
 use super::estimate::OfEstimate;
+use super::pmf::OfPmf;
 
 /// Molecular free energies from learned and classical energies.
 #[derive(Debug, Parser)]
@@ -36,6 +37,8 @@ pub enum Command {
     Sample(OfRun),
     /// Free energies from output files of GROMACS, AMBER, NAMD, GOMC or from tables; or of the learned path of a run
     Estimate(Box<OfEstimate>),
+    /// Potentials of mean force from unbiased, umbrella or metadynamics data
+    Pmf(Box<OfPmf>),
     /// Compare the ensembles with held-out frames
     Compare(OfRun),
     /// Draw report.html again from the run directory

@@ -1,7 +1,7 @@
 //! `kirkwood estimate` of files: what can be typed, and how the result is shown.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
@@ -180,7 +180,7 @@ impl OfEstimate {
             (_, None | Some("weights")) => Decorrelation::Weights,
             (_, Some("alchemlyb")) => Decorrelation::Alchemlyb,
             // `--decorrelate FILE`: the option stands for its default, and what follows is a file.
-            (_, Some(other)) if std::path::Path::new(other).exists() => {
+            (_, Some(other)) if Path::new(other).exists() => {
                 files.insert(0, other.into());
                 Decorrelation::Weights
             }
@@ -268,15 +268,19 @@ fn perform_u_kn(
         n_k: n_k.to_path_buf(),
         n_bootstrap: of_estimate.bootstrap,
         seed: of_estimate.seed.unwrap_or(0),
-        streaming: of_estimate.streaming,
+        streaming: of_estimate.streaming.then_some(true),
         f32_storage: of_estimate.f32_storage,
         allow_disconnected: of_estimate.allow_disconnected,
     })?;
+    let result = serde_json::to_value(&outcome).unwrap_or_default();
     if let Some(path) = &of_estimate.output {
-        kirkwood::run::directory::write_json(path, &outcome.to_json())?;
+        kirkwood::run::directory::write_json(path, &result)?;
+    }
+    for verdict in &outcome.verdicts {
+        eprintln!("{}", verdict.message);
     }
     if json || of_estimate.output.is_none() {
-        let _ = writeln!(std::io::stdout().lock(), "{}", output::pretty(&outcome.to_json()));
+        let _ = writeln!(std::io::stdout().lock(), "{}", output::pretty(&result));
     }
-    Ok(super::code(outcome.trustworthy))
+    Ok(super::code(outcome.is_trustworthy()))
 }

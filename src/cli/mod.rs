@@ -13,6 +13,7 @@ mod arguments;
 mod energy;
 mod estimate;
 mod output;
+mod pmf;
 mod progress;
 
 use std::process::ExitCode;
@@ -89,6 +90,7 @@ fn dispatch(arguments: &Arguments) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Energy(of_energy) => energy::perform(of_energy, arguments.json),
+        Command::Pmf(of_pmf) => pmf::perform(of_pmf, arguments.json),
         Command::Run(of_run) => perform(arguments, &of_run.request()?, of_run.threads, None),
         Command::Train(of_run) => perform(arguments, &of_run.request()?, of_run.threads, Some("train")),
         Command::Sample(of_run) => perform(arguments, &of_run.request()?, of_run.threads, Some("sample")),

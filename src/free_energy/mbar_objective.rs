@@ -30,8 +30,10 @@ const LARGEST_REST: f64 = 40.0;
 
 impl Position {
     pub fn new(f: Vec<f64>) -> Self {
-        let base = f.into_iter().map(|f| if f.is_finite() { f } else { 0.0 }).collect::<Vec<_>>();
-        Self { rest: vec![0.0; base.len()], base }
+        let f: Vec<f64> = f.into_iter().map(|f| if f.is_finite() { f } else { 0.0 }).collect();
+        // Integers, so that the difference from an energy is exact whichever of the two is larger.
+        let base: Vec<f64> = f.iter().map(|f| f.round()).collect();
+        Self { rest: f.iter().zip(&base).map(|(f, base)| f - base).collect(), base }
     }
 
     /// The position a step away.
@@ -40,8 +42,8 @@ impl Position {
         for ((rest, base), step) in moved.rest.iter_mut().zip(&mut moved.base).zip(step) {
             *rest += scale * step;
             if rest.abs() > LARGEST_REST {
-                *base += *rest;
-                *rest = 0.0;
+                *base += rest.round();
+                *rest -= rest.round();
             }
         }
         moved

@@ -323,7 +323,7 @@ impl Contents {
             way = lambdas.iter().map(|lambda| lambda[0]).collect();
         }
         let x_label = if single { self.components[0].clone() } else { "length of the path in λ".into() };
-        let mut chart = LineChart::new("Mean derivative of the energy", x_label, "⟨∂u/∂λ⟩ / kT");
+        let mut chart = LineChart::new("Mean derivative of the energy", x_label, "mean ∂u/∂λ / kT");
         chart.y_mark = Some(0.0);
         for component in 0..self.components.len() {
             let moves = |k: usize| (lambdas[k][component] - lambdas[k + 1][component]).abs() > 1e-9;

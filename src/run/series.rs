@@ -104,7 +104,11 @@ pub fn read_all(paths: &[PathBuf], discard: f64) -> Result<Vec<Series>> {
         .map(|(index, path)| {
             if let Some(earlier) = paths[..index].iter().find(|earlier| *earlier == path) {
                 let message = format!("`{}` is given twice", earlier.display());
-                return Err(Error::config("FILES", message, "samples that count twice make errors too small"));
+                return Err(Error::config(
+                    "FILES",
+                    message,
+                    "samples that count twice make errors too small",
+                ));
             }
             Series::read(path, discard)
         })

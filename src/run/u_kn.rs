@@ -277,3 +277,201 @@ fn weak_links(mbar: &Mbar<'_>) -> Vec<(usize, usize, f64)> {
     }
     weak
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Purpose, fill_normal};
+    use parquet::data_type::{DoubleType, FloatType};
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
+    use std::fs::File;
+
+    /// A `.npy` of version 1.
+    fn write_npy(path: &Path, descr: &str, shape: &str, bytes: &[u8]) {
+        let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({shape}), }}");
+        while (header.len() + 11) % 64 != 0 {
+            header.push(' ');
+        }
+        header.push('\n');
+        let mut file = b"\x93NUMPY\x01\x00".to_vec();
+        file.extend((header.len() as u16).to_le_bytes());
+        file.extend(header.as_bytes());
+        file.extend(bytes);
+        std::fs::write(path, file).unwrap();
+    }
+
+    struct Case {
+        folder: tempfile::TempDir,
+        u: Vec<f64>,
+        n_k: Vec<i64>,
+    }
+
+    impl Case {
+        /// Harmonic wells; f_k = k.
+        fn wells(n_k: &[i64], spacing: f64) -> Self {
+            let n: usize = n_k.iter().sum::<i64>() as usize;
+            let mut x = vec![0.0; n];
+            fill_normal(&mut Streams::new(1).stream(Purpose::Walker, 0), &mut x);
+            let state_of = n_k.iter().enumerate().flat_map(|(k, &n)| std::iter::repeat_n(k, n as usize));
+            x.iter_mut().zip(state_of).for_each(|(x, k)| *x += spacing * k as f64);
+            let center = |k: usize| spacing * k as f64;
+            let energy = |k: usize, x: f64| 0.5 * (x - center(k)).powi(2) + k as f64;
+            let u = (0..n_k.len())
+                .flat_map(|k| x.iter().map(move |&x| energy(k, x)).collect::<Vec<_>>())
+                .collect();
+            Self { folder: tempfile::tempdir().unwrap(), u, n_k: n_k.to_vec() }
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.folder.path().join(name)
+        }
+
+        fn write(&self) -> UknRequest {
+            let bytes: Vec<u8> = self.u.iter().flat_map(|u| u.to_le_bytes()).collect();
+            let (k, n) = (self.n_k.len(), self.u.len() / self.n_k.len());
+            write_npy(&self.path("u.npy"), "<f8", &format!("{k}, {n}"), &bytes);
+            let counts: Vec<u8> = self.n_k.iter().flat_map(|n| n.to_le_bytes()).collect();
+            write_npy(&self.path("n.npy"), "<i8", &format!("{k},"), &counts);
+            UknRequest {
+                u_kn: self.path("u.npy"),
+                n_k: self.path("n.npy"),
+                n_bootstrap: 0,
+                seed: 4,
+                streaming: None,
+                f32_storage: false,
+                allow_disconnected: false,
+            }
+        }
+
+        /// The same as a table of pandas would be, in three row groups, with an index that is no state.
+        fn write_parquet(&self) -> PathBuf {
+            let path = self.path("u.parquet");
+            let schema =
+                "message m { required double time; optional double a; required float b; required double c; }";
+            let schema = std::sync::Arc::new(parse_message_type(schema).unwrap());
+            let pandas = parquet::file::metadata::KeyValue::new(
+                "pandas".to_string(),
+                "{\"index_columns\": [\"time\"]}".to_string(),
+            );
+            let properties = parquet::file::properties::WriterProperties::builder();
+            let properties = properties.set_key_value_metadata(Some(vec![pandas])).build();
+            let file = File::create(&path).unwrap();
+            let mut writer = SerializedFileWriter::new(file, schema, properties.into()).unwrap();
+            let n = self.u.len() / 3;
+            for rows in [0..n / 3, n / 3..n / 2, n / 2..n] {
+                let mut group = writer.next_row_group().unwrap();
+                for column in 0..4 {
+                    let mut writer = group.next_column().unwrap().unwrap();
+                    let values = &self.u[column.max(1) * n - n..column.max(1) * n][rows.clone()];
+                    if column == 2 {
+                        let values: Vec<f32> = values.iter().map(|&u| u as f32).collect();
+                        writer.typed::<FloatType>().write_batch(&values, None, None).unwrap();
+                    } else {
+                        let present = vec![1; values.len()];
+                        let levels = (column == 1).then_some(present.as_slice());
+                        writer.typed::<DoubleType>().write_batch(values, levels, None).unwrap();
+                    }
+                    writer.close().unwrap();
+                }
+                group.close().unwrap();
+            }
+            writer.close().unwrap();
+            path
+        }
+    }
+
+    #[test]
+    fn energies_kept_or_streamed_give_the_same_bits() {
+        let case = Case::wells(&[3000, 5001, 0, 2500], 1.1);
+        let mut request = UknRequest { n_bootstrap: 20, ..case.write() };
+        let kept = solve(&request).unwrap();
+        request.streaming = Some(true);
+        let streamed = solve(&request).unwrap();
+        assert!(streamed.streamed && !kept.streamed);
+        let numbers = |o: &UknOutcome| {
+            let boot = o.df_boot.clone().unwrap_or_default();
+            [o.f_k.clone(), o.df_k.clone(), boot, o.covariance.concat()].concat()
+        };
+        assert_eq!(numbers(&kept), numbers(&streamed));
+        for k in 1..4 {
+            assert!(((kept.f_k[k] - k as f64) / kept.df_k[k]).abs() < 4.0, "{:?}", kept.f_k);
+        }
+        assert!(kept.max_gradient < 1e-10 && kept.is_trustworthy());
+        // A bootstrap of 20 knows its deviation to 16 %.
+        assert!((kept.df_boot.as_ref().unwrap()[3] / kept.df_k[3] - 1.0).abs() < 0.6);
+
+        let single = solve(&UknRequest { f32_storage: true, streaming: None, ..request }).unwrap();
+        for k in 1..4 {
+            assert!((single.f_k[k] - kept.f_k[k]).abs() < 1e-6, "{:?} {:?}", single.f_k, kept.f_k);
+        }
+    }
+
+    #[test]
+    fn parquet_is_the_same_matrix() {
+        let mut case = Case::wells(&[300, 200, 250], 1.0);
+        // The second column is single precision.
+        case.u[750..1500].iter_mut().for_each(|u| *u = f64::from(*u as f32));
+        let request = case.write();
+        let from_npy = solve(&request).unwrap();
+        let request = UknRequest { u_kn: case.write_parquet(), ..request };
+        for streaming in [None, Some(true)] {
+            let found = solve(&UknRequest { streaming, ..request.clone() }).unwrap();
+            assert_eq!((&found.f_k, &found.covariance), (&from_npy.f_k, &from_npy.covariance));
+        }
+    }
+
+    #[test]
+    fn clusters_28_sigma_apart_know_nothing_of_each_other() {
+        let mut case = Case::wells(&[500, 500, 500, 500], 1.0);
+        // The last two states and their samples, elsewhere.
+        for k in 0..4 {
+            for n in 0..2000 {
+                if (k < 2) != (n < 1000) {
+                    case.u[k * 2000 + n] += 0.5 * 28.0 * 28.0;
+                }
+            }
+        }
+        let outcome = solve(&UknRequest { n_bootstrap: 10, ..case.write() }).unwrap();
+        assert_eq!(outcome.components, [vec![0, 1], vec![2, 3]]);
+        assert!(!outcome.is_trustworthy());
+        assert_eq!(outcome.verdicts[0].kind, "disconnected");
+        assert!(
+            outcome.verdicts[0].message.contains("missing between state 1 and state 2"),
+            "{:?}",
+            outcome.verdicts
+        );
+        let json = serde_json::to_value(&outcome).unwrap();
+        assert!(json["df_k"][1].is_f64() && json["df_k"][2].is_null() && json["df_k"][3].is_null());
+        assert!(json["df_boot"][1].is_f64() && json["df_boot"][2].is_null());
+        let allowed = solve(&UknRequest { allow_disconnected: true, ..case.write() }).unwrap();
+        assert!(allowed.is_trustworthy());
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_named() {
+        let message = |case: &Case| solve(&case.write()).unwrap_err().to_string();
+        let mut case = Case::wells(&[30, 20, 0], 1.0);
+        case.n_k = vec![30, 21, 0];
+        let error = message(&case);
+        assert!(error.contains("u.npy") && error.contains("[3, 51]") && error.contains("[3, 50]"), "{error}");
+        case.n_k = vec![30, 21, -1];
+        let error = message(&case);
+        assert!(
+            error.contains("n.npy") && error.contains("state 2") && error.contains("found -1"),
+            "{error}"
+        );
+        case.n_k = vec![30, 20, 0];
+        case.u[57] = f64::NAN;
+        let error = message(&case);
+        assert!(error.contains("u.npy") && error.contains("NaN for sample 7 in state 1"), "{error}");
+        case.u[57] = 0.0;
+        case.u[107] = f64::NAN;
+        case.u[58] = f64::NEG_INFINITY;
+        let outcome = solve(&case.write()).unwrap();
+        let (f, df) = (&outcome.f_k, &outcome.df_k);
+        assert!(f[2].is_nan() && df[2].is_nan() && df[1].is_finite(), "{f:?} {df:?}");
+        let kinds: Vec<&str> = outcome.verdicts.iter().map(|verdict| verdict.kind.as_str()).collect();
+        assert_eq!(kinds, ["void_state", "overflow"]);
+    }
+}

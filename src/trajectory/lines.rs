@@ -88,7 +88,13 @@ pub fn plain_number(text: &[u8]) -> Option<(f64, usize)> {
     let mut decimals = 0;
     if text.get(length) == Some(&b'.') {
         let after_point = length + 1;
-        (mantissa, length) = digits(text, after_point, mantissa);
+        let eight = text[after_point..].first_chunk::<8>().and_then(eight_digits);
+        (mantissa, length) = match eight {
+            Some(eight) => {
+                digits(text, after_point + 8, mantissa.wrapping_mul(100_000_000).wrapping_add(eight))
+            }
+            None => digits(text, after_point, mantissa),
+        };
         decimals = length - after_point;
         n_digits += decimals;
     }
@@ -109,6 +115,19 @@ fn digits(text: &[u8], start: usize, mut number: u64) -> (u64, usize) {
     (number, end)
 }
 
+/// The number of eight digits, by three steps that join neighbours; `None` where one is no digit.
+fn eight_digits(text: &[u8; 8]) -> Option<u64> {
+    let bytes = u64::from_le_bytes(*text);
+    let values = bytes ^ 0x3030_3030_3030_3030;
+    if (values.wrapping_add(0x7676_7676_7676_7676) | values) & 0x8080_8080_8080_8080 != 0 {
+        return None;
+    }
+    let pairs = values.wrapping_mul(10).wrapping_add(values >> 8);
+    let first = (pairs & 0x0000_00ff_0000_00ff).wrapping_mul(100 + (1_000_000 << 32));
+    let second = ((pairs >> 16) & 0x0000_00ff_0000_00ff).wrapping_mul(1 + (10_000 << 32));
+    Some(first.wrapping_add(second) >> 32)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,10 +143,25 @@ mod tests {
 
     #[test]
     fn numbers_are_the_nearest_there_are() {
-        for text in
-            ["0.1", "-90713.0940000000", "9007199254740993", "123456789.123456789", "5.", ".5", "-0.0"]
-        {
+        for text in [
+            "0.1",
+            "-90713.0940000000",
+            "3.14159265",
+            "3.141592653",
+            "9007199254740993",
+            "123456789.123456789",
+            "5.",
+            ".5",
+            "-0.0",
+        ] {
             assert_eq!(number(text.as_bytes()).unwrap().to_bits(), text.parse::<f64>().unwrap().to_bits());
+        }
+        assert_eq!(
+            (eight_digits(b"01234567"), eight_digits(b"99999999")),
+            (Some(1_234_567), Some(99_999_999))
+        );
+        for other in [b"1234567.", b"-1234567", b"1234 567", b"/1234567", b"1234567:", b"1234567\xff"] {
+            assert_eq!(eight_digits(other), None);
         }
         let mut row = Vec::new();
         numbers(b" 1 -2.5\t3e2  0.30000000000000004 inf ", &mut row).unwrap();

@@ -50,9 +50,10 @@ impl Multistate {
     /// Solves with samples counted as given.
     pub fn solve(&self, counts: &[f64]) -> Result<Mbar<'_>> {
         let counts = self.counts(counts);
-        let once = counts.iter().all(|count| *count == 1.0);
-        let mbar = Mbar::new(&self.energies)?;
-        if once { Ok(mbar) } else { mbar.resampled(counts) }
+        if counts.iter().all(|count| *count == 1.0) {
+            return Mbar::new(&self.energies);
+        }
+        Mbar::weighted(&self.energies, counts)
     }
 
     /// f_last − f_first and its error, NaN and ∞ where these are not linked.
@@ -70,27 +71,24 @@ impl Multistate {
     /// All states.
     pub fn path(&self, mbar: &Mbar, counts: &[f64]) -> PathEstimate {
         let n = self.n_states;
-        let pair = |i: usize, j: usize| {
-            let estimate = mbar.difference(self.row(i)?, self.row(j)?)?;
-            Some((estimate.value, estimate.std_error))
-        };
+        let (f, sigma, rows_covariance) =
+            (mbar.free_energies_kt(), mbar.std_errors(), mbar.covariance_matrix());
         let unknown = (f64::NAN, f64::INFINITY);
+        let pair = |i: usize, j: usize| match (self.row(i), self.row(j)) {
+            (Some(i), Some(j)) if sigma[i][j].is_finite() => (f[j] - f[i], sigma[i][j]),
+            _ => unknown,
+        };
         let mut path = PathEstimate::empty(Estimator::Mbar);
-        (path.delta_f, path.std_error) =
-            (0..n).map(|i| if i == 0 { (0.0, 0.0) } else { pair(0, i).unwrap_or(unknown) }).unzip();
-        (path.steps, path.step_errors) = (0..n - 1).map(|i| pair(i, i + 1).unwrap_or(unknown)).unzip();
-        let mut covariance = vec![f64::NAN; n * n];
-        for i in 0..n {
-            for j in 0..=i {
-                let between = if i == j { Some((0.0, 0.0)) } else { pair(i, j) };
-                let value = between.map_or(f64::NAN, |(_, error)| {
-                    0.5 * (path.std_error[i].powi(2) + path.std_error[j].powi(2) - error * error)
-                });
-                covariance[i * n + j] = value;
-                covariance[j * n + i] = value;
+        (path.delta_f, path.std_error) = (0..n).map(|i| if i == 0 { (0.0, 0.0) } else { pair(0, i) }).unzip();
+        (path.steps, path.step_errors) = (0..n - 1).map(|i| pair(i, i + 1)).unzip();
+        path.covariance = vec![f64::NAN; n * n];
+        if self.row(0).is_some() {
+            for (a, &i) in self.rows.iter().enumerate() {
+                for (b, &j) in self.rows.iter().enumerate() {
+                    path.covariance[i * n + j] = rows_covariance[a * self.rows.len() + b];
+                }
             }
         }
-        path.covariance = covariance;
         path.error_method = "asymptotic covariance".into();
         path.max_gradient = Some(mbar.certificate().residual);
         self.enthalpies(mbar, counts, &mut path);

@@ -225,8 +225,9 @@ impl Work<'_> {
     }
 
     fn bootstrap(&self, estimates: &mut [PathEstimate]) {
-        let energies = Rings::new(self.data, &self.sampling.energy_counts, &self.sampling.block_inefficiency);
-        let slopes = Rings::new(self.data, &self.sampling.slope_counts, &self.sampling.block_inefficiency);
+        let energies =
+            Rings::new(self.data, &self.sampling.energy_counts, &self.sampling.energy_inefficiency);
+        let slopes = Rings::new(self.data, &self.sampling.slope_counts, &self.sampling.slope_inefficiency);
         let kinds: Vec<Estimator> = estimates.iter().map(|path| path.estimator).collect();
         // [resample][estimator][state].
         let replicates: Vec<Vec<Option<Vec<f64>>>> = (0..self.settings.n_bootstrap)

@@ -197,13 +197,20 @@ impl Pmf {
         let total = zero.total(full);
         let values_kt = zero.free_energies(full);
         let errors = zero.std_errors(full, snapshots);
-        let std_errors_kt =
-            values_kt.iter().zip(errors).map(|(value, error)| if value.is_nan() { f64::NAN } else { error }).collect();
+        let std_errors_kt = values_kt
+            .iter()
+            .zip(errors)
+            .map(|(value, error)| if value.is_nan() { f64::NAN } else { error })
+            .collect();
         Ok(Self {
             axes: binned.axes().to_vec(),
             values_kt,
             std_errors_kt,
-            probability: full.iter().zip(&zero.volumes).map(|(density, volume)| density * volume / total).collect(),
+            probability: full
+                .iter()
+                .zip(&zero.volumes)
+                .map(|(density, volume)| density * volume / total)
+                .collect(),
             coverage: 1.0,
             error_method: String::new(),
         })
@@ -220,7 +227,9 @@ impl Pmf {
         let group = |bin: usize| (0..n_groups).max_by(|a, b| by_group[*a][bin].total_cmp(&by_group[*b][bin]));
         let distance = |bin: &usize| self.values_kt[*bin].abs();
         let visited = (0..self.values_kt.len()).filter(|bin| self.values_kt[*bin].is_finite());
-        let Some(zero) = visited.min_by(|a, b| distance(a).total_cmp(&distance(b))).and_then(group) else { return };
+        let Some(zero) = visited.min_by(|a, b| distance(a).total_cmp(&distance(b))).and_then(group) else {
+            return;
+        };
         for bin in 0..self.values_kt.len() {
             if self.values_kt[bin].is_finite() && group(bin) != Some(zero) {
                 self.std_errors_kt[bin] = f64::INFINITY;

@@ -144,7 +144,9 @@ fn joined(series: Vec<Series>) -> Vec<Series> {
             && one.components == half.components
             && one.time == half.time
             // A temperature that is not known agrees with any.
-            && !((one.temperature_k - half.temperature_k).abs() > 0.01)
+            && (one.temperature_k.is_nan()
+                || half.temperature_k.is_nan()
+                || (one.temperature_k - half.temperature_k).abs() <= 0.01)
             && (0..half.n_samples()).all(|sample| lambda(one, sample) == lambda(half, sample))
     };
     let mut all: Vec<Option<Series>> = series.into_iter().map(Some).collect();

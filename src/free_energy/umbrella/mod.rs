@@ -20,6 +20,8 @@ use crate::error::{Error, Result};
 const LOW_OVERLAP: f64 = 0.03;
 /// Standard errors between a window's own mean and that from all windows beyond which they contradict each other.
 const CONTRADICTION: f64 = 4.5;
+/// Mean square of these differences over all windows beyond which their restraints are wrong.
+const CONTRADICTION_OF_ALL: f64 = 3.0;
 /// Independent samples that a window should have.
 const FEW_SAMPLES: f64 = 20.0;
 
@@ -269,7 +271,7 @@ pub fn examine(
                 / expected.iter().sum::<f64>();
             let error = (variance * window.inefficiency / window.n_samples.max(1) as f64).sqrt();
             let z = (average - moved).abs() / error;
-            if z > CONTRADICTION && (average - moved).abs() > 0.1 * variance.sqrt() {
+            if z.is_finite() {
                 let center = window.restraint.center[v];
                 let text = format!(
                     "{} has its mean at {:.4}, and all windows together say {:.4} ({z:.1} standard errors)",
@@ -316,19 +318,26 @@ pub fn examine(
     }
     verdicts.extend(few_samples(windows));
     verdicts.extend(wrong_unit(stiffness));
-    contradictions.sort_by(|a, b| b.0.total_cmp(&a.0));
-    if let Some((_, worst)) = contradictions.first() {
-        let n = contradictions.len();
-        // One window may be caught in a corner; many have restraints that are not theirs.
-        let severity = if 4 * n > windows.len() { Severity::Untrustworthy } else { Severity::Warning };
-        let message = format!(
-            "{n} of {} windows contradict the others, most of all {worst}: centres or force constants (their unit?) are \
-             not those of the simulations, or another slow variable differs between windows",
-            windows.len()
-        );
-        verdicts.push(Verdict::new(severity, "inconsistent_windows", message));
-    }
+    verdicts.extend(inconsistent(contradictions));
     (reports, verdicts)
+}
+
+/// Of differences between means in standard errors, which are below one where all is well: a window is part of all.
+fn inconsistent(mut differences: Vec<(f64, String)>) -> Option<Verdict> {
+    differences.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let (largest, worst) = differences.first()?;
+    let mean_square = differences.iter().map(|(z, _)| z * z).sum::<f64>() / differences.len() as f64;
+    let everywhere = differences.len() >= 4 && mean_square > CONTRADICTION_OF_ALL;
+    if *largest < CONTRADICTION && !everywhere {
+        return None;
+    }
+    // One window may be caught in a corner; many have restraints that are not theirs.
+    let severity = if everywhere { Severity::Untrustworthy } else { Severity::Warning };
+    let message = format!(
+        "windows contradict each other, most of all where {worst}: centres or force constants (their unit?) are not \
+         those of the simulations, or another slow variable differs between windows"
+    );
+    Some(Verdict::new(severity, "inconsistent_windows", message))
 }
 
 fn few_samples(windows: &[Window]) -> Option<Verdict> {

@@ -1,5 +1,6 @@
 //! The files of an estimate: JSON with everything, tables, and the report.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,9 @@ use serde_json::{Value, json};
 
 use super::{EstimateRequest, Outcome, id};
 use crate::error::{Error, Result};
+use crate::free_energy::alchemical::Estimator;
+use crate::free_energy::alchemical::analysis::PathEstimate;
+use crate::free_energy::reader::parquet::{column_name, write_frame};
 use crate::run::directory::{write_atomic, write_json};
 use crate::run::provenance::utc_now;
 
@@ -41,6 +45,7 @@ pub fn write(directory: &Path, outcome: &Outcome, request: &EstimateRequest) -> 
         table("convergence.csv", convergence(outcome))?;
     }
     matrices(directory, outcome)?;
+    samples(directory, outcome)?;
     crate::report::alchemical::write_report(directory)
 }
 
@@ -148,7 +153,9 @@ fn square(outcome: &Outcome, corner: &str, rows: &[Vec<f64>]) -> String {
 fn matrices(directory: &Path, outcome: &Outcome) -> Result<()> {
     let (unit, factor) = (outcome.unit, outcome.per_kt());
     let n = outcome.dataset.states.len();
-    for one in outcome.analysis.estimates.iter().filter(|one| one.covariance.len() == n * n) {
+    let main =
+        |one: &&PathEstimate| matches!(one.estimator, Estimator::Mbar | Estimator::Bar | Estimator::Ti);
+    for one in outcome.analysis.estimates.iter().filter(main).filter(|one| one.covariance.len() == n * n) {
         let covariance = |i: usize, j: usize| one.covariance[i * n + j];
         let of_pairs = |value: &dyn Fn(usize, usize) -> f64| -> Vec<Vec<f64>> {
             (0..n).map(|i| (0..n).map(|j| value(i, j)).collect()).collect()
@@ -162,7 +169,73 @@ fn matrices(directory: &Path, outcome: &Outcome) -> Result<()> {
         for (what, rows) in [("delta_f", differences), ("d_delta_f", errors)] {
             let text = square(outcome, &corner(what), &rows);
             write_atomic(&directory.join(format!("{name}_{what}.csv")), text.as_bytes())?;
+            let lambdas = lambda_columns(outcome, 0..n);
+            let index: Vec<(&str, &[f64])> = named(&outcome.dataset.components, &lambdas);
+            let columns: Vec<Vec<f64>> = (0..n).map(|j| rows.iter().map(|row| row[j]).collect()).collect();
+            let names = state_names(outcome, 0..n);
+            let columns: Vec<(String, &[f64])> =
+                names.into_iter().zip(columns.iter().map(Vec::as_slice)).collect();
+            let path = directory.join(format!("{name}_{what}.parquet"));
+            write_frame(&path, &index, &columns, &attributes(outcome, &unit.to_string()))?;
         }
+    }
+    Ok(())
+}
+
+/// λ of some states, one column per component.
+fn lambda_columns(outcome: &Outcome, states: impl Iterator<Item = usize> + Clone) -> Vec<Vec<f64>> {
+    let data = &outcome.dataset;
+    (0..data.components.len()).map(|c| states.clone().map(|k| data.states[k].lambda[c]).collect()).collect()
+}
+
+fn named<'a>(names: &'a [String], columns: &'a [Vec<f64>]) -> Vec<(&'a str, &'a [f64])> {
+    names.iter().map(String::as_str).zip(columns.iter().map(Vec::as_slice)).collect()
+}
+
+fn state_names(outcome: &Outcome, states: impl Iterator<Item = usize>) -> Vec<String> {
+    states.map(|k| column_name(&outcome.dataset.states[k].lambda)).collect()
+}
+
+/// What alchemlyb keeps beside its tables.
+fn attributes(outcome: &Outcome, unit: &str) -> BTreeMap<String, Value> {
+    let mut attributes = BTreeMap::from([("energy_unit".to_string(), json!(unit))]);
+    if outcome.dataset.temperature_k.is_finite() {
+        attributes.insert("temperature".into(), json!(outcome.dataset.temperature_k));
+    }
+    attributes
+}
+
+/// The samples as they were joined, as `u_nk` and `dHdl` of alchemlyb.
+fn samples(directory: &Path, outcome: &Outcome) -> Result<()> {
+    let data = &outcome.dataset;
+    let write = |name: &str, samples: &[usize], columns: Vec<(String, &[f64])>| {
+        let time: Vec<f64> = samples.iter().map(|&n| data.time[n]).collect();
+        let lambdas = lambda_columns(outcome, samples.iter().map(|&n| data.state_of[n]));
+        let columns: Vec<(String, Vec<f64>)> = columns
+            .into_iter()
+            .map(|(name, values)| (name, samples.iter().map(|&n| values[n]).collect()))
+            .collect();
+        let columns: Vec<(String, &[f64])> =
+            columns.iter().map(|(name, values)| (name.clone(), values.as_slice())).collect();
+        let mut index = vec![("time", time.as_slice())];
+        index.extend(named(&data.components, &lambdas));
+        write_frame(&directory.join(name), &index, &columns, &attributes(outcome, "kT"))
+    };
+    let with_energies = data.samples_with_energies();
+    if !with_energies.is_empty() {
+        let states = || (0..data.states.len()).filter(|k| !data.void_states.contains(k));
+        let columns = state_names(outcome, states()).into_iter().zip(states().map(|k| data.u_of_state(k)));
+        write("u_nk.parquet", &with_energies, columns.collect())?;
+    }
+    if !data.dudl_kt.is_empty() {
+        let known = |n: &usize| !data.dudl_of_component(0)[*n].is_nan();
+        let with_derivatives: Vec<usize> = (0..data.n_samples()).filter(known).collect();
+        let columns = data
+            .components
+            .iter()
+            .enumerate()
+            .map(|(c, name)| (name.trim_end_matches("-lambda").to_string(), data.dudl_of_component(c)));
+        write("dHdl.parquet", &with_derivatives, columns.collect())?;
     }
     Ok(())
 }

@@ -45,21 +45,33 @@ impl AxisRequest {
             && (high - low) / (to - from) > MOST_PERIODS
         {
             let message = format!("values from {low} to {high} span many periods from {from} to {to}");
-            return Err(Error::config("periodic", message, "degrees taken for radians? give the ends: --periodic=-180:180"));
+            return Err(Error::config(
+                "periodic",
+                message,
+                "degrees taken for radians? give the ends: --periodic=-180:180",
+            ));
         }
         if let Some(edges) = &self.edges {
-            let axis = Axis::with_edges(edges.clone(), ends.is_some())
-                .map_err(|error| Error::config("edges", error.to_string(), "for example --edges 0,0.1,0.3,1"))?;
+            let axis = Axis::with_edges(edges.clone(), ends.is_some()).map_err(|error| {
+                Error::config("edges", error.to_string(), "for example --edges 0,0.1,0.3,1")
+            })?;
             if let Some((from, to)) = ends
                 && (axis.span() - (to - from)).abs() > 1e-6 * (to - from)
             {
-                let message = format!("edges from {} to {} are not one period of {}", axis.low(), axis.high(), to - from);
+                let message = format!(
+                    "edges from {} to {} are not one period of {}",
+                    axis.low(),
+                    axis.high(),
+                    to - from
+                );
                 return Err(Error::config("edges", message, "edges of a periodic variable span its period"));
             }
             return Ok(axis);
         }
         let (from, to) = match (ends, self.range) {
-            (Some(ends), Some((from, to))) if ((to - from) - (ends.1 - ends.0)).abs() > 1e-6 * (ends.1 - ends.0) => {
+            (Some(ends), Some((from, to)))
+                if ((to - from) - (ends.1 - ends.0)).abs() > 1e-6 * (ends.1 - ends.0) =>
+            {
                 // A part of the circle: values are wrapped into the period before, and the part is not periodic.
                 return Err(Error::config(
                     "range",
@@ -72,7 +84,11 @@ impl AxisRequest {
             (None, None) if low < high => (low, high),
             (None, None) => {
                 let message = format!("all values of `{}` are {low}", self.column);
-                return Err(Error::config("cv", message, "is it the right column? A range can be given with --range"));
+                return Err(Error::config(
+                    "cv",
+                    message,
+                    "is it the right column? A range can be given with --range",
+                ));
             }
         };
         Axis::new(from, to, self.n_bins, ends.is_some()).map_err(|_| {
@@ -89,7 +105,9 @@ impl AxisRequest {
         match self.periodicity {
             Periodicity::No => Ok(None),
             Periodicity::FromFile => Ok(of_file()),
-            Periodicity::Ends(from, to) if from.is_finite() && to.is_finite() && from < to => Ok(Some((from, to))),
+            Periodicity::Ends(from, to) if from.is_finite() && to.is_finite() && from < to => {
+                Ok(Some((from, to)))
+            }
             Periodicity::Ends(from, to) => {
                 let message = format!("{from} to {to} is no period");
                 Err(Error::config("periodic", message, "for example --periodic=-180:180"))

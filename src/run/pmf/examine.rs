@@ -17,12 +17,17 @@ const FEW_SAMPLES: f64 = 50.0;
 
 /// Columns of a bias, with `rbias`, which lacks the constant that grows with time, in place of `bias` of
 /// metadynamics where the files have it (Tiwary and Parrinello 2015).
-pub(super) fn settled_bias(series: &[Series], columns: &[String], verdicts: &mut Vec<Verdict>) -> Vec<String> {
+pub(super) fn settled_bias(
+    series: &[Series],
+    columns: &[String],
+    verdicts: &mut Vec<Verdict>,
+) -> Vec<String> {
     let settled = |column: &String| {
         let better = column.strip_suffix(".bias").map(|stem| format!("{stem}.rbias"));
         let has = |name: &String| series.iter().all(|series| series.names().contains(name));
         let Some(better) = better.filter(has) else { return column.clone() };
-        let message = format!("`{better}`, the bias without its growing constant, was used in place of `{column}`");
+        let message =
+            format!("`{better}`, the bias without its growing constant, was used in place of `{column}`");
         verdicts.push(Verdict::new(Severity::Note, "rbias", message));
         better
     };

@@ -26,9 +26,7 @@ pub fn figure(outcome: &PmfOutcome) -> Figure {
         [x, y] => {
             let centers = (x.centers(), y.centers());
             let grid = |values: &[f64]| {
-                let at = |bin: usize| {
-                    (centers.0[bin / y.n_bins()], centers.1[bin % y.n_bins()], values[bin])
-                };
+                let at = |bin: usize| (centers.0[bin / y.n_bins()], centers.1[bin % y.n_bins()], values[bin]);
                 Grid::from_points(&(0..values.len()).map(at).collect::<Vec<_>>())
             };
             let panels = vec![

@@ -31,7 +31,8 @@ pub(super) fn profile(request: &PmfRequest, path: &Path) -> Result<PmfOutcome> {
     let per_kt = request.per_kt()?;
     let places: Result<Vec<usize>> = request.axes.iter().map(|axis| place_of(&hills, &axis.column)).collect();
     let places = places?;
-    let axes: Result<Vec<Axis>> = places.iter().enumerate().map(|(i, place)| axis(request, &hills, i, *place)).collect();
+    let axes: Result<Vec<Axis>> =
+        places.iter().enumerate().map(|(i, place)| axis(request, &hills, i, *place)).collect();
     let axes = axes?;
     let binned = Binned::new(&axes, &[])?;
     let grid = Grid::new(&hills, &places, &binned.centers())?;
@@ -49,7 +50,8 @@ pub(super) fn profile(request: &PmfRequest, path: &Path) -> Result<PmfOutcome> {
     )];
     let largest = pmf.std_errors_kt.iter().copied().filter(|error| error.is_finite()).fold(0.0, f64::max);
     if largest > 2.0 {
-        let message = format!("the profile still moves by up to {largest:.1} kT in the last half: run longer");
+        let message =
+            format!("the profile still moves by up to {largest:.1} kT in the last half: run longer");
         verdicts.push(Verdict::new(Severity::Warning, "not_converged", message));
     }
     Ok(PmfOutcome::of_hills(request, pmf, &hills.warnings, n_hills, verdicts))
@@ -63,7 +65,9 @@ fn place_of(hills: &Hills, name: &str) -> Result<usize> {
 
 fn axis(request: &PmfRequest, hills: &Hills, index: usize, place: usize) -> Result<Axis> {
     let mut wanted = request.axes[index].clone();
-    if let (Periodicity::FromFile | Periodicity::Turn, Some((low, high))) = (wanted.periodicity, hills.domains[place]) {
+    if let (Periodicity::FromFile | Periodicity::Turn, Some((low, high))) =
+        (wanted.periodicity, hills.domains[place])
+    {
         wanted.periodicity = Periodicity::Ends(low, high);
     }
     let centers: Vec<f64> = hills.centers.iter().skip(place).step_by(hills.cvs.len()).copied().collect();
@@ -81,7 +85,12 @@ impl Grid {
         let hidden: Vec<usize> = (0..hills.cvs.len()).filter(|place| !places.contains(place)).collect();
         if hidden.len() > 1 {
             let names: Vec<&str> = hidden.iter().map(|place| hills.cvs[*place].as_str()).collect();
-            return Err(Error::file(&hills.path, "", "at most one variable that is not shown", names.join(", ")));
+            return Err(Error::file(
+                &hills.path,
+                "",
+                "at most one variable that is not shown",
+                names.join(", "),
+            ));
         }
         let others = match hidden.first() {
             Some(place) => {

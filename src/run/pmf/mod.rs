@@ -100,8 +100,17 @@ impl PmfRequest {
             let message = format!("{} variables were given", self.axes.len());
             return Err(Error::config("cv", message, "give one, or two as --cv phi,psi"));
         }
-        if self.without_jacobian && self.axes.iter().any(|axis| axis.periodicity != Periodicity::FromFile && axis.periodicity != Periodicity::No) {
-            return Err(Error::config("distance", "a periodic variable is no distance", "leave --distance out"));
+        if self.without_jacobian
+            && self
+                .axes
+                .iter()
+                .any(|axis| axis.periodicity != Periodicity::FromFile && axis.periodicity != Periodicity::No)
+        {
+            return Err(Error::config(
+                "distance",
+                "a periodic variable is no distance",
+                "leave --distance out",
+            ));
         }
         Ok(())
     }
@@ -139,7 +148,8 @@ impl Samples {
         let lengths: Vec<usize> = series.iter().map(Series::n_rows).collect();
         let mut samples = Self { series, values, lengths, inefficiencies: Vec::new() };
         let periods = periods(&axes);
-        samples.inefficiencies = samples.by_series(n_axes).map(|values| inefficiency(values, &periods)).collect();
+        samples.inefficiencies =
+            samples.by_series(n_axes).map(|values| inefficiency(values, &periods)).collect();
         Ok((samples, axes))
     }
 
@@ -221,7 +231,14 @@ fn estimate(
         density = density.without_jacobian(0)?;
     }
     let strata = Strata::new(&samples.lengths, &samples.inefficiencies)?;
-    Pmf::estimate(&density, weigh, &request.reference, &strata, request.n_bootstrap, &Streams::new(request.seed))
+    Pmf::estimate(
+        &density,
+        weigh,
+        &request.reference,
+        &strata,
+        request.n_bootstrap,
+        &Streams::new(request.seed),
+    )
 }
 
 /// Weights of umbrella windows.
@@ -281,14 +298,19 @@ fn of_windows(request: &PmfRequest, list: &std::path::Path) -> Result<PmfOutcome
     let weights = mixture.weights(&solution, None).ok_or_else(unsolved)?;
     let weigh = |count: Option<&[f64]>| mixture.weights(&solution, count);
     let mut pmf = estimate(request, &samples, &axes, &weights, &weigh)?;
-    pmf.error_method = format!("{}, {}", if request.joining == Joining::Mbar { "MBAR" } else { "WHAM" }, pmf.error_method);
+    pmf.error_method =
+        format!("{}, {}", if request.joining == Joining::Mbar { "MBAR" } else { "WHAM" }, pmf.error_method);
     let (reports, mut verdicts) = umbrella::examine(mixture, &windows, &samples.values, &periods, &solution);
     mark_disconnected(&mut pmf, &axes, &samples, &weights, &solution)?;
     verdicts.extend(examine::drifts(&samples, &axes));
     let other_solution = other.solve()?;
     if let Some(weights) = other.weights(&other_solution, None) {
         let histogram = Density::histogram(Binned::new(&axes, &samples.values)?);
-        verdicts.extend(examine::disagreement(&pmf, &histogram, [&mixture.weights(&solution, None).ok_or_else(unsolved)?, &weights]));
+        verdicts.extend(examine::disagreement(
+            &pmf,
+            &histogram,
+            [&mixture.weights(&solution, None).ok_or_else(unsolved)?, &weights],
+        ));
     }
     let n_effective = effective_samples(&weights, &samples.inefficiency_of());
     verdicts.extend(examine::outside(&samples, &axes));

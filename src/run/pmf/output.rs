@@ -59,7 +59,9 @@ impl PmfOutcome {
         let named = |(index, axis): (usize, &super::AxisRequest)| {
             let known = samples.series.first().and_then(|series| series.name_of(&axis.column).ok());
             // A number for a name says nothing about what is along the axis.
-            known.filter(|name| name.parse::<f64>().is_err()).map_or(format!("cv{}", index + 1), str::to_string)
+            known
+                .filter(|name| name.parse::<f64>().is_err())
+                .map_or(format!("cv{}", index + 1), str::to_string)
         };
         outcome.names = request.axes.iter().enumerate().map(named).collect();
         outcome.n_samples = n_samples;
@@ -67,7 +69,8 @@ impl PmfOutcome {
         outcome.n_effective = n_effective;
         outcome.n_outside = binned.map_or(0, |binned| binned.n_outside());
         outcome.windows = windows;
-        outcome.warnings = samples.series.iter().flat_map(|series| series.warnings().iter().cloned()).collect();
+        outcome.warnings =
+            samples.series.iter().flat_map(|series| series.warnings().iter().cloned()).collect();
         outcome
     }
 
@@ -200,7 +203,8 @@ impl PmfOutcome {
                 let (low, high) = (axis.edges()[*place], axis.edges()[place + 1]);
                 let _ = write!(text, "{},{low},{high},", 0.5 * (low + high));
             }
-            let _ = writeln!(text, "{},{},{}", cell(values[bin]), cell(errors[bin]), self.pmf.probability[bin]);
+            let _ =
+                writeln!(text, "{},{},{}", cell(values[bin]), cell(errors[bin]), self.pmf.probability[bin]);
         }
         text
     }
@@ -232,7 +236,12 @@ impl PmfOutcome {
         } else {
             let n_visited = values.iter().filter(|value| value.is_finite()).count();
             let highest = values.iter().copied().filter(|value| value.is_finite()).fold(0.0, f64::max);
-            let _ = writeln!(text, "{n_visited} of {} bins visited, up to {highest:.3} {}", values.len(), self.unit);
+            let _ = writeln!(
+                text,
+                "{n_visited} of {} bins visited, up to {highest:.3} {}",
+                values.len(),
+                self.unit
+            );
         }
         text
     }
