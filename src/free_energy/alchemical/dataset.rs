@@ -362,7 +362,7 @@ fn same_temperature(series: &[Series]) -> Result<f64> {
 /// The series without samples whose derivative is no number.
 ///
 /// They are left out of everything, as other programs do: what wrote such a number may have gone wrong
-/// elsewhere. Where hardly any derivative is a number, it is the derivatives that are left out.
+/// elsewhere. Where no derivative at all is a number, it is the derivatives that are left out.
 fn with_finite_derivatives(series: Series, verdicts: &mut Vec<Verdict>) -> Result<Series> {
     let (width, n_components) = (series.states.len(), series.components.len());
     if series.dudl_kt.is_empty() {
@@ -378,17 +378,17 @@ fn with_finite_derivatives(series: Series, verdicts: &mut Vec<Verdict>) -> Resul
     let name = &series.components[component];
     let n_bad = n_samples - kept.len();
     let said = format!("`{}`, {place}: the derivative by {name} is not a finite number", path.display());
-    if 2 * n_bad > n_samples {
+    if kept.is_empty() {
         if series.u_kt.is_empty() {
             let value = series.dudl_kt[first * n_components + component];
             return Err(bad_number(&series, first, format!("a finite derivative by {name}"), value));
         }
-        let message = format!("{said}, one of {n_bad} of {n_samples}: no thermodynamic integration");
+        let message = format!("{said}, and so are all others: no thermodynamic integration");
         verdicts.push(Verdict::new(Severity::Warning, "bad_derivatives", message));
         return Ok(Series { dudl_kt: Vec::new(), ..series });
     }
     let message =
-        format!("{said}; this sample and {} others like it, of {n_samples}, were left out", n_bad - 1);
+        format!("{said}; {n_bad} samples like it, of {n_samples}, were left out");
     verdicts.push(Verdict::new(Severity::Warning, "bad_derivatives", message));
     let n_columns = if series.u_kt.is_empty() { 0 } else { width };
     Ok(chosen(&series, &kept, n_columns))
