@@ -23,11 +23,7 @@ impl Vector {
 
     #[inline(always)]
     fn map2(self, other: Self, f: impl Fn(f64, f64) -> f64) -> Self {
-        let mut out = [0.0; LANES];
-        for i in 0..LANES {
-            out[i] = f(self.0[i], other.0[i]);
-        }
-        Self(out)
+        Self(std::array::from_fn(|i| f(self.0[i], other.0[i])))
     }
 
     #[inline(always)]
@@ -43,11 +39,9 @@ impl Vector {
     /// self × b + c, in one instruction where the machine has it.
     #[inline(always)]
     fn times_plus<const FUSED: bool>(self, b: Self, c: Self) -> Self {
-        let mut out = [0.0; LANES];
-        for i in 0..LANES {
-            out[i] = if FUSED { self.0[i].mul_add(b.0[i], c.0[i]) } else { self.0[i] * b.0[i] + c.0[i] };
-        }
-        Self(out)
+        Self(std::array::from_fn(|i| {
+            if FUSED { self.0[i].mul_add(b.0[i], c.0[i]) } else { self.0[i] * b.0[i] + c.0[i] }
+        }))
     }
 
     /// Sum over the lanes.
