@@ -157,6 +157,8 @@ pub(super) struct Terms<'a> {
     /// Samples, rounded up to whole vectors, and those of them that exist.
     pub len: usize,
     pub live: usize,
+    /// Samples after these that will be wanted next.
+    pub next: usize,
     /// The states; the first `n_sampled` are in the denominator, the others are potentials without samples.
     pub states: &'a [usize],
     pub n_sampled: usize,
@@ -172,6 +174,19 @@ dispatched! {
     fn responsibilities / responsibilities_body(
         terms: &Terms<'_>, p: &mut [f64], sample: &mut PerSample, totals: &mut [f64]
     )
+}
+
+/// Asks for numbers that will be wanted soon.
+#[inline(always)]
+fn prefetch(values: &[f64], n: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in values[..n.min(values.len())].chunks(LANES) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: the address is inside a slice; a prefetch changes nothing but the caches.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (values, n);
 }
 
 // Plain loops over samples here: of loops over `Vector` the compiler would vectorise the outer one.
@@ -201,6 +216,8 @@ fn responsibilities_body<const FUSED: bool>(
     sum.fill(0.0);
     for (k, p) in p.chunks_exact_mut(len).enumerate().take(terms.states.len()) {
         let offset = terms.offset[k];
+        // While exponentials keep the processor busy, memory fetches the next block.
+        prefetch(&terms.energies[terms.states[k] * terms.stride + len..], terms.next);
         if k < terms.n_sampled {
             for ((p, lowest), sum) in p.iter_mut().zip(&*lowest).zip(&mut *sum) {
                 *p = exp::<FUSED>(lowest - *p + offset);
