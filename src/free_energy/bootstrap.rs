@@ -9,8 +9,9 @@ use super::mbar_bootstrap::{Reference, Resampling};
 use super::{Mbar, ReducedEnergies};
 use crate::error::{Error, Result};
 use crate::random::{Purpose, Rng, Streams};
-use rand::Rng as _;
+use rand::{Rng as _, RngCore};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Which samples belong together, and which blocks may stand for each other.
 #[derive(Debug, Clone, PartialEq)]
@@ -203,6 +204,43 @@ pub fn bootstrap_mbar(
 /// Blocks of an MBAR analysis from identifiers.
 pub fn mbar_blocks(energies: &ReducedEnergies, block_ids: &[usize]) -> Result<Blocks> {
     Blocks::of_states(block_ids, energies.state_of())
+}
+
+/// Draws as many samples as there are from those in `runs`, with replacement.
+pub(super) fn draw_samples(runs: &[Range<usize>], rng: &mut Rng, count: &mut [u8]) {
+    let n: usize = runs.iter().map(Range::len).sum();
+    let mut add = |i: usize| {
+        let mut i = i;
+        for run in runs {
+            if i < run.len() {
+                // More than 255 of one sample have a probability below 1e-500.
+                count[run.start + i] = count[run.start + i].saturating_add(1);
+                return;
+            }
+            i -= run.len();
+        }
+    };
+    let Ok(n_short) = u32::try_from(n) else {
+        (0..n).for_each(|_| add(rng.random_range(0..n)));
+        return;
+    };
+    // Lemire's method (2019) on words drawn by the hundred: exact, and a multiplication per sample.
+    let rejected = n_short.wrapping_neg().checked_rem(n_short).unwrap_or(0);
+    let mut bytes = [0_u8; 1024];
+    let mut left = n;
+    while left > 0 {
+        rng.fill_bytes(&mut bytes);
+        for word in bytes.as_chunks::<4>().0.iter().take(left.max(1)) {
+            let product = u64::from(u32::from_le_bytes(*word)) * u64::from(n_short);
+            if product as u32 >= rejected {
+                add((product >> 32) as usize);
+                left -= 1;
+                if left == 0 {
+                    break;
+                }
+            }
+        }
+    }
 }
 
 /// Standard deviation of the finite values; NaN for fewer than two.

@@ -9,14 +9,13 @@
 //! not converge so (it lost a state, or the few samples that link two) is solved by itself.
 
 use super::Mbar;
-use super::bootstrap::{Blocks, deviation};
+use super::bootstrap::{Blocks, deviation, draw_samples};
 use super::mbar::Certificate;
 use super::mbar_kernel::{TILE, Vector, add_replicates};
 use super::mbar_newton::Goal;
 use super::mbar_objective::{Objective, Position, Rows, Scratch, over_parts};
 use crate::error::{Error, Result};
-use crate::random::{Purpose, Rng, Streams};
-use rand::{Rng as _, RngCore};
+use crate::random::{Purpose, Streams};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -386,43 +385,6 @@ impl<'m, 'a> Reference<'m, 'a> {
         let first = if f[0].is_finite() { f[0] } else { 0.0 };
         f.iter_mut().for_each(|f| *f -= first);
         Ok(f)
-    }
-}
-
-/// Draws as many samples as there are from those in `runs`, with replacement.
-fn draw_samples(runs: &[Range<usize>], rng: &mut Rng, count: &mut [u8]) {
-    let n: usize = runs.iter().map(Range::len).sum();
-    let mut add = |i: usize| {
-        let mut i = i;
-        for run in runs {
-            if i < run.len() {
-                // More than 255 of one sample have a probability below 1e-500.
-                count[run.start + i] = count[run.start + i].saturating_add(1);
-                return;
-            }
-            i -= run.len();
-        }
-    };
-    let Ok(n_short) = u32::try_from(n) else {
-        (0..n).for_each(|_| add(rng.random_range(0..n)));
-        return;
-    };
-    // Lemire's method (2019) on words drawn by the hundred: exact, and a multiplication per sample.
-    let rejected = n_short.wrapping_neg().checked_rem(n_short).unwrap_or(0);
-    let mut bytes = [0_u8; 1024];
-    let mut left = n;
-    while left > 0 {
-        rng.fill_bytes(&mut bytes);
-        for word in bytes.as_chunks::<4>().0.iter().take(left.max(1)) {
-            let product = u64::from(u32::from_le_bytes(*word)) * u64::from(n_short);
-            if product as u32 >= rejected {
-                add((product >> 32) as usize);
-                left -= 1;
-                if left == 0 {
-                    break;
-                }
-            }
-        }
     }
 }
 

@@ -23,11 +23,7 @@ impl Vector {
 
     #[inline(always)]
     fn map2(self, other: Self, f: impl Fn(f64, f64) -> f64) -> Self {
-        let mut out = [0.0; LANES];
-        for i in 0..LANES {
-            out[i] = f(self.0[i], other.0[i]);
-        }
-        Self(out)
+        Self(std::array::from_fn(|i| f(self.0[i], other.0[i])))
     }
 
     #[inline(always)]
@@ -43,11 +39,9 @@ impl Vector {
     /// self × b + c, in one instruction where the machine has it.
     #[inline(always)]
     fn times_plus<const FUSED: bool>(self, b: Self, c: Self) -> Self {
-        let mut out = [0.0; LANES];
-        for i in 0..LANES {
-            out[i] = if FUSED { self.0[i].mul_add(b.0[i], c.0[i]) } else { self.0[i] * b.0[i] + c.0[i] };
-        }
-        Self(out)
+        Self(std::array::from_fn(|i| {
+            if FUSED { self.0[i].mul_add(b.0[i], c.0[i]) } else { self.0[i] * b.0[i] + c.0[i] }
+        }))
     }
 
     /// Sum over the lanes.
@@ -163,6 +157,8 @@ pub(super) struct Terms<'a> {
     /// Samples, rounded up to whole vectors, and those of them that exist.
     pub len: usize,
     pub live: usize,
+    /// Samples after these that will be wanted next.
+    pub next: usize,
     /// The states; the first `n_sampled` are in the denominator, the others are potentials without samples.
     pub states: &'a [usize],
     pub n_sampled: usize,
@@ -178,6 +174,19 @@ dispatched! {
     fn responsibilities / responsibilities_body(
         terms: &Terms<'_>, p: &mut [f64], sample: &mut PerSample, totals: &mut [f64]
     )
+}
+
+/// Asks for numbers that will be wanted soon.
+#[inline(always)]
+fn prefetch(values: &[f64], n: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in values[..n.min(values.len())].chunks(LANES) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: the address is inside a slice; a prefetch changes nothing but the caches.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (values, n);
 }
 
 // Plain loops over samples here: of loops over `Vector` the compiler would vectorise the outer one.
@@ -207,6 +216,8 @@ fn responsibilities_body<const FUSED: bool>(
     sum.fill(0.0);
     for (k, p) in p.chunks_exact_mut(len).enumerate().take(terms.states.len()) {
         let offset = terms.offset[k];
+        // While exponentials keep the processor busy, memory fetches the next block.
+        prefetch(&terms.energies[terms.states[k] * terms.stride + len..], terms.next);
         if k < terms.n_sampled {
             for ((p, lowest), sum) in p.iter_mut().zip(&*lowest).zip(&mut *sum) {
                 *p = exp::<FUSED>(lowest - *p + offset);

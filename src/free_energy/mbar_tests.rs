@@ -304,11 +304,11 @@ fn scarce_overlap_still_converges_and_is_judged() {
 fn damped_newton(energies: &ReducedEnergies, mut f: Vec<f64>) -> Vec<f64> {
     let n_k: Vec<f64> = energies.n_k().iter().map(|&n| n as f64).collect();
     let k_max = n_k.len();
-    let rows: Vec<Vec<f64>> = (0..k_max).map(|k| energies.row(k).to_vec()).collect();
     for _ in 0..60 {
         let (mut gradient, mut hessian) = (vec![0.0; k_max], nalgebra::DMatrix::<f64>::zeros(k_max, k_max));
         for n in 0..energies.n_samples() {
-            let terms: Vec<f64> = (0..k_max).map(|k| n_k[k].ln() + f[k] - rows[k][n]).collect();
+            let term = |k: usize| n_k[k].ln() + f[k] - energies.at(k, n);
+            let terms: Vec<f64> = (0..k_max).map(term).collect();
             let sum = log_sum_exp(&terms);
             let p: Vec<f64> = terms.iter().map(|t| (t - sum).exp()).collect();
             for i in 0..k_max {

@@ -15,6 +15,7 @@ pub mod energy_source;
 pub mod estimate;
 pub mod exponential_averaging;
 pub mod mbar;
+mod mbar_averages;
 pub mod mbar_bootstrap;
 mod mbar_covariance;
 mod mbar_kernel;

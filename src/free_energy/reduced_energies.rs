@@ -106,7 +106,7 @@ impl ReducedEnergies {
                 Storage::Streamed(_) => Stretch { values: &scratch, stride: samples.len() },
                 storage => storage.stretch(self.n_states, self.n_samples, samples.clone(), &mut scratch)?,
             };
-            for state in 0..self.n_states {
+            for (state, void) in void.iter_mut().enumerate() {
                 let row = &stretch.values[state * stretch.stride..][..samples.len()];
                 if row.iter().fold(true, |finite, u| finite & (u.abs() < f64::INFINITY)) {
                     continue;
@@ -124,7 +124,7 @@ impl ReducedEnergies {
                             format!("{u} for sample {n} in {}", self.names[state]),
                         ));
                     }
-                    void[state] |= u.is_nan();
+                    *void |= u.is_nan();
                     if u == f64::NEG_INFINITY {
                         overflows.push(state * self.n_samples + n);
                     }
