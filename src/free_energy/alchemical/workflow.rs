@@ -125,7 +125,8 @@ fn wanted(
         _ => None,
     };
     if settings.estimators.is_empty() {
-        let mut possible: Vec<Estimator> = BY_DEFAULT.into_iter().filter(|&one| lacks(one).is_none()).collect();
+        let mut possible: Vec<Estimator> =
+            BY_DEFAULT.into_iter().filter(|&one| lacks(one).is_none()).collect();
         // Nodes that are not those of Gauss and Legendre are an error only where TI is asked for.
         if let (TiRule::Gauss, Some(nodes)) = (settings.ti_rule, nodes) {
             nodes.rule(TiRule::Gauss, data)?;
