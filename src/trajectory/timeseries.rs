@@ -47,7 +47,8 @@ fn moments(series: &[f64]) -> Option<(f64, f64)> {
     let mean = series.iter().sum::<f64>() / n;
     let variance = series.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
     let scale = series.iter().fold(0.0_f64, |largest, x| largest.max(x.abs()));
-    (series.len() > 1 && variance.is_finite() && variance > (1e-14 * scale).powi(2)).then_some((mean, variance))
+    (series.len() > 1 && variance.is_finite() && variance > (1e-14 * scale).powi(2))
+        .then_some((mean, variance))
 }
 
 /// Σ_i (x_i − mean)(x_{i+t} − mean) for t = 0 … N − 1, by the theorem of Wiener and Khinchin.

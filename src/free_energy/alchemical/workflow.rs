@@ -14,7 +14,7 @@ use crate::free_energy::bootstrap::deviation;
 use rayon::prelude::*;
 
 /// All estimators, best first.
-const ALL: [Estimator; 7] = [
+pub(super) const ALL: [Estimator; 7] = [
     Estimator::Mbar,
     Estimator::Bar,
     Estimator::Ti,
@@ -23,6 +23,11 @@ const ALL: [Estimator; 7] = [
     Estimator::GaussianForward,
     Estimator::GaussianReverse,
 ];
+
+/// Those that are tried where none is named. Cumulants of the second order are biased wherever energies are not
+/// Gaussian, and have to be asked for.
+const BY_DEFAULT: [Estimator; 5] =
+    [Estimator::Mbar, Estimator::Bar, Estimator::Ti, Estimator::ExpForward, Estimator::ExpReverse];
 
 /// Everything that estimators and diagnostics work on.
 pub(super) struct Work<'a> {
@@ -118,7 +123,7 @@ fn wanted(
         _ => None,
     };
     if settings.estimators.is_empty() {
-        let mut possible: Vec<Estimator> = ALL.into_iter().filter(|&one| lacks(one).is_none()).collect();
+        let mut possible: Vec<Estimator> = BY_DEFAULT.into_iter().filter(|&one| lacks(one).is_none()).collect();
         // Nodes that are not those of Gauss and Legendre are an error only where TI is asked for.
         if let (TiRule::Gauss, Some(nodes)) = (settings.ti_rule, nodes) {
             nodes.rule(TiRule::Gauss, data)?;

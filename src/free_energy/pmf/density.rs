@@ -143,7 +143,7 @@ impl Density {
 }
 
 /// (Σ w)² / Σ g w²: Kish's number with each sample worth 1/g.
-pub(crate) fn effective_samples(weights: &[f64], inefficiency_of: &[f64]) -> f64 {
+pub fn effective_samples(weights: &[f64], inefficiency_of: &[f64]) -> f64 {
     let sum: f64 = weights.iter().sum();
     let squares: f64 = weights.iter().zip(inefficiency_of).map(|(weight, g)| weight * weight * g).sum();
     if squares > 0.0 { sum * sum / squares } else { 0.0 }

@@ -18,7 +18,7 @@ mod tests;
 
 pub use axis::Axis;
 pub use binned::Binned;
-pub use density::{Density, Method};
+pub use density::{Density, Method, effective_samples};
 
 use rayon::prelude::*;
 
@@ -40,6 +40,21 @@ pub enum Reference {
     Region(Vec<(f64, f64)>),
     /// Nowhere: −ln of the probability of each bin, whose sum over bins is one.
     Probability,
+}
+
+impl std::fmt::Display for Reference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let all = |parts: Vec<String>| parts.join(", ");
+        match self {
+            Self::Minimum => f.write_str("the minimum"),
+            Self::Bin(bin) => write!(f, "bin {bin}"),
+            Self::Point(point) => f.write_str(&all(point.iter().map(f64::to_string).collect())),
+            Self::Region(ranges) => {
+                f.write_str(&all(ranges.iter().map(|(low, high)| format!("{low} to {high}")).collect()))
+            }
+            Self::Probability => f.write_str("unit probability"),
+        }
+    }
 }
 
 /// A potential of mean force with errors.
@@ -170,6 +185,57 @@ impl Pmf {
             error_method,
         })
     }
+
+    /// From densities that come from elsewhere; errors are the spread of `snapshots`.
+    pub fn from_densities(
+        binned: &Binned,
+        full: &[f64],
+        snapshots: &[Vec<f64>],
+        reference: &Reference,
+    ) -> Result<Self> {
+        let zero = Zero::new(binned, full, reference)?;
+        let total = zero.total(full);
+        let values_kt = zero.free_energies(full);
+        let errors = zero.std_errors(full, snapshots);
+        let std_errors_kt = values_kt
+            .iter()
+            .zip(errors)
+            .map(|(value, error)| if value.is_nan() { f64::NAN } else { error })
+            .collect();
+        Ok(Self {
+            axes: binned.axes().to_vec(),
+            values_kt,
+            std_errors_kt,
+            probability: full
+                .iter()
+                .zip(&zero.volumes)
+                .map(|(density, volume)| density * volume / total)
+                .collect(),
+            coverage: 1.0,
+            error_method: String::new(),
+        })
+    }
+
+    /// Gives infinite errors to bins whose samples are not connected to those where F is zero.
+    ///
+    /// `group_of` is the connected group of each sample; a bin belongs to the group with most of its weight.
+    pub fn mark_disconnected(&mut self, binned: &Binned, weights: &[f64], group_of: &[usize]) {
+        let n_groups = group_of.iter().max().map_or(0, |max| max + 1);
+        let by_group: Vec<Vec<f64>> = (0..n_groups)
+            .map(|group| binned.sums(|n| if group_of[n] == group { weights[n] } else { 0.0 }))
+            .collect();
+        let group = |bin: usize| (0..n_groups).max_by(|a, b| by_group[*a][bin].total_cmp(&by_group[*b][bin]));
+        let distance = |bin: &usize| self.values_kt[*bin].abs();
+        let visited = (0..self.values_kt.len()).filter(|bin| self.values_kt[*bin].is_finite());
+        let Some(zero) = visited.min_by(|a, b| distance(a).total_cmp(&distance(b))).and_then(group) else {
+            return;
+        };
+        for bin in 0..self.values_kt.len() {
+            if self.values_kt[bin].is_finite() && group(bin) != Some(zero) {
+                self.std_errors_kt[bin] = f64::INFINITY;
+            }
+        }
+    }
 }
 
 /// How samples are drawn again.
@@ -221,7 +287,7 @@ impl Zero {
             return Err(Error::invalid(
                 "reference of a potential of mean force",
                 "a point or region with samples, inside the axes, with one number or range per axis",
-                format!("{reference:?}"),
+                reference.to_string(),
             ));
         }
         Ok(Self { bins, volumes })
@@ -245,7 +311,7 @@ impl Zero {
         let zero = self.density(density);
         let value = |(density, volume): (&f64, &f64)| {
             let measure = if self.bins.is_some() { 1.0 } else { *volume };
-            if *density > 0.0 && zero > 0.0 { -(density * measure / zero).ln() } else { f64::NAN }
+            if *density > 0.0 && zero > 0.0 { 0.0 - (density * measure / zero).ln() } else { f64::NAN }
         };
         density.iter().zip(&self.volumes).map(value).collect()
     }

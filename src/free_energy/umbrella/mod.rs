@@ -18,6 +18,10 @@ use crate::error::{Error, Result};
 
 /// Overlap of neighbours below which their difference is poorly known (Klimovich, Shirts and Mobley 2015).
 const LOW_OVERLAP: f64 = 0.03;
+/// Standard errors between a window's own mean and that from all windows beyond which they contradict each other.
+const CONTRADICTION: f64 = 4.5;
+/// Mean square of these differences over all windows beyond which their restraints are wrong.
+const CONTRADICTION_OF_ALL: f64 = 3.0;
 /// Independent samples that a window should have.
 const FEW_SAMPLES: f64 = 20.0;
 
@@ -116,7 +120,7 @@ impl Mixture {
 
     /// Solves for the free energies of all states.
     pub fn solve(&self) -> Result<Mbar<'_>> {
-        Mbar::new(&self.energies)?.resampled(self.multiplicity(None))
+        Mbar::weighted(&self.energies, self.multiplicity(None))
     }
 
     /// Weight of each sample in the target state; `count` is how often each counts in a resample, whose solution
@@ -131,14 +135,23 @@ impl Mixture {
             None => solution,
         };
         let of_entries = mbar.weights(self.target);
-        let Some(entry_of) = &self.entry_of else { return Some(of_entries) };
+        Some(self.of_samples(&of_entries, count))
+    }
+
+    /// Weight of each sample in one of the states.
+    fn weights_in(&self, solution: &Mbar<'_>, state: usize) -> Vec<f64> {
+        self.of_samples(&solution.weights(state), None)
+    }
+
+    fn of_samples(&self, of_entries: &[f64], count: Option<&[f64]>) -> Vec<f64> {
+        let Some(entry_of) = &self.entry_of else { return of_entries.to_vec() };
         let multiplicity = self.multiplicity(count);
         let weight = |(n, entry): (usize, &u32)| {
             let entry = *entry as usize;
             let own = self.base[n] * count.map_or(1.0, |count| count[n]);
             if own > 0.0 { own / multiplicity[entry] * of_entries[entry] } else { 0.0 }
         };
-        Some(entry_of.iter().enumerate().map(weight).collect())
+        entry_of.iter().enumerate().map(weight).collect()
     }
 
     fn multiplicity(&self, count: Option<&[f64]>) -> Vec<f64> {
@@ -210,7 +223,11 @@ pub struct WindowReport {
 }
 
 /// Windows with their overlaps, and what must be known before trusting what comes of them.
+///
+/// Each window's mean is compared with what the samples of all of them say of it, weighted to that window (Zhu and
+/// Hummer 2012): restraints that are not those of the simulations, and slow variables besides, show there.
 pub fn examine(
+    mixture: &Mixture,
     windows: &[Window],
     variables: &[f64],
     periods: &[Option<f64>],
@@ -233,11 +250,13 @@ pub fn examine(
     let mut reports = Vec::new();
     let mut verdicts = Vec::new();
     let mut stiffness = Vec::new();
+    let mut contradictions: Vec<(f64, String)> = Vec::new();
     let mut first = 0;
     for (k, window) in windows.iter().enumerate() {
         let samples = &variables[first * periods.len()..(first + window.n_samples) * periods.len()];
         first += window.n_samples;
         let mut mean = Vec::new();
+        let expected = mixture.weights_in(solution, k);
         for (v, period) in periods.iter().enumerate() {
             let series: Vec<f64> = samples
                 .iter()
@@ -247,6 +266,21 @@ pub fn examine(
                 .collect();
             let (average, variance) = moments(&series);
             mean.push(window.restraint.center[v] + average);
+            let all = variables.iter().skip(v).step_by(periods.len()).zip(&expected);
+            let moved = all.map(|(s, w)| w * distance(window.restraint.center[v], *s, *period)).sum::<f64>()
+                / expected.iter().sum::<f64>();
+            let error = (variance * window.inefficiency / window.n_samples.max(1) as f64).sqrt();
+            let z = (average - moved).abs() / error;
+            if z.is_finite() {
+                let center = window.restraint.center[v];
+                let text = format!(
+                    "{} has its mean at {:.4}, and all windows together say {:.4} ({z:.1} standard errors)",
+                    window.name,
+                    center + average,
+                    center + moved
+                );
+                contradictions.push((z, text));
+            }
             stiffness.push(variance * window.restraint.force_constant_kt[v]);
         }
         let next = next_of(k).map(|other| (other, overlap[k][other]));
@@ -284,7 +318,26 @@ pub fn examine(
     }
     verdicts.extend(few_samples(windows));
     verdicts.extend(wrong_unit(stiffness));
+    verdicts.extend(inconsistent(contradictions));
     (reports, verdicts)
+}
+
+/// Of differences between means in standard errors, which are below one where all is well: a window is part of all.
+fn inconsistent(mut differences: Vec<(f64, String)>) -> Option<Verdict> {
+    differences.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let (largest, worst) = differences.first()?;
+    let mean_square = differences.iter().map(|(z, _)| z * z).sum::<f64>() / differences.len() as f64;
+    let everywhere = differences.len() >= 4 && mean_square > CONTRADICTION_OF_ALL;
+    if *largest < CONTRADICTION && !everywhere {
+        return None;
+    }
+    // One window may be caught in a corner; many have restraints that are not theirs.
+    let severity = if everywhere { Severity::Untrustworthy } else { Severity::Warning };
+    let message = format!(
+        "windows contradict each other, most of all where {worst}: centres or force constants (their unit?) are not \
+         those of the simulations, or another slow variable differs between windows"
+    );
+    Some(Verdict::new(severity, "inconsistent_windows", message))
 }
 
 fn few_samples(windows: &[Window]) -> Option<Verdict> {

@@ -120,7 +120,7 @@ fn mbar_and_wham_find_a_double_well() {
     let fine = Grid::fine(-1.6, 0.08, &windows, 0);
     assert!(fine.width < 0.04 && error(fine.width) < 0.4, "{} {}", fine.width, error(fine.width));
     assert!(error(0.001) < 0.01, "{}", error(0.001));
-    let (reports, verdicts) = examine(&windows, &x, &[None], &mbar.solve().unwrap());
+    let (reports, verdicts) = examine(&mbar, &windows, &x, &[None], &mbar.solve().unwrap());
     assert!(verdicts.is_empty(), "{verdicts:?}");
     assert_eq!(reports[10].next, None);
     assert!(
@@ -157,7 +157,7 @@ fn windows_that_do_not_meet_and_wrong_units_are_named() {
     let far = windows(&[-3.0, -2.7, 2.7, 3.0], 100.0, 100);
     let x = samples(&far, None, |_| 0.0, (-5.0, 5.0), 3);
     let mixture = Mixture::of_windows(&far, &x, &[None]).unwrap();
-    let (_, verdicts) = examine(&far, &x, &[None], &mixture.solve().unwrap());
+    let (_, verdicts) = examine(&mixture, &far, &x, &[None], &mixture.solve().unwrap());
     let found = verdicts.iter().find(|verdict| verdict.kind == "disconnected").unwrap();
     assert!(found.message.contains("{window at -3, window at -2.7}"), "{}", found.message);
     assert!(verdicts.iter().any(|v| v.kind == "low_overlap" && v.message.contains("add a window at 0.0000")));
@@ -170,7 +170,7 @@ fn windows_that_do_not_meet_and_wrong_units_are_named() {
         })
         .collect();
     let mixture = Mixture::of_windows(&wrong, &x, &[None]).unwrap();
-    let (_, verdicts) = examine(&wrong, &x, &[None], &mixture.solve().unwrap());
+    let (_, verdicts) = examine(&mixture, &wrong, &x, &[None], &mixture.solve().unwrap());
     assert!(verdicts.iter().any(|verdict| verdict.kind == "force_constant_unit"), "{verdicts:?}");
 }
 
@@ -203,4 +203,27 @@ fn a_biased_simulation_is_weighed_with_the_right_sign() {
     };
     let pmf = Pmf::estimate(&density, &weigh, &Reference::Bin(15), &strata, 100, &Streams::new(0)).unwrap();
     check(&pmf, double_well, 15);
+}
+
+#[test]
+fn restraints_that_are_not_those_of_the_simulations_contradict_the_samples() {
+    let right = windows(&[-1.5, -1.2, -0.9, -0.6, -0.3, 0.0, 0.3, 0.6, 0.9, 1.2, 1.5], 40.0, 500);
+    let x = samples(&right, None, double_well, (-3.0, 3.0), 7);
+    let kinds = |windows: &[Window], by_bins: bool| -> Vec<String> {
+        let grid = Grid::fine(-1.6, 0.08, windows, 0);
+        let mixture = if by_bins {
+            wham(windows, &x, &[None], &[grid]).unwrap()
+        } else {
+            Mixture::of_windows(windows, &x, &[None]).unwrap()
+        };
+        let (_, verdicts) = examine(&mixture, windows, &x, &[None], &mixture.solve().unwrap());
+        verdicts.into_iter().map(|verdict| verdict.kind).collect()
+    };
+    for factor in [4.184, 2.0, 0.5, 1.0 / 4.184] {
+        let mut wrong = right.clone();
+        wrong.iter_mut().for_each(|window| window.restraint.force_constant_kt[0] *= factor);
+        assert!(kinds(&wrong, false).contains(&"inconsistent_windows".into()), "{factor}");
+        assert!(kinds(&wrong, true).contains(&"inconsistent_windows".into()), "{factor}");
+    }
+    assert!(kinds(&right, false).is_empty() && kinds(&right, true).is_empty());
 }
