@@ -20,11 +20,8 @@ pub(super) struct Multistate {
 }
 
 impl Multistate {
-    /// `None` where there are no energies, or not all of them.
-    pub fn new(data: &Dataset, counts: &[f64]) -> Result<Option<Self>> {
-        if data.u_kt.is_empty() || data.has_holes {
-            return Ok(None);
-        }
+    /// Of a data set with energies of all samples in all states.
+    pub fn new(data: &Dataset, counts: &[f64]) -> Result<Self> {
         let n_states = data.states.len();
         let rows: Vec<usize> = (0..n_states).filter(|k| !data.void_states.contains(k)).collect();
         let samples: Vec<usize> =
@@ -39,7 +36,7 @@ impl Multistate {
         let state_of = samples.iter().map(|&n| row_of[data.state_of[n]]).collect();
         let names = rows.iter().map(|&k| data.states[k].name.clone()).collect();
         let energies = ReducedEnergies::new(rows.len(), u, state_of)?.with_names(names)?;
-        Ok(Some(Self { energies, rows, samples, n_states }))
+        Ok(Self { energies, rows, samples, n_states })
     }
 
     /// Counts of the samples that are columns here.

@@ -57,20 +57,19 @@ pub fn analyse(data: &Dataset, settings: &AnalysisSettings) -> Result<Analysis> 
         ));
     }
     let sampling = sampling(data, settings.decorrelation)?;
-    let multistate = Multistate::new(data, &sampling.energy_counts)?;
     let links = Links::new(data);
     let nodes = Nodes::new(data);
-    let wanted = wanted(data, settings, &links, nodes.as_ref(), multistate.is_some())?;
+    let wanted = wanted(data, settings, &links, nodes.as_ref())?;
+    let multistate = if wanted.contains(&Estimator::Mbar) {
+        Some(Multistate::new(data, &sampling.energy_counts)?)
+    } else {
+        None
+    };
     let rule = match &nodes {
         Some(nodes) if wanted.contains(&Estimator::Ti) => Some(nodes.rule(settings.ti_rule, data)?),
         _ => None,
     };
-    let mbar = match &multistate {
-        Some(multistate) if wanted.contains(&Estimator::Mbar) => {
-            Some(multistate.solve(&sampling.energy_counts)?)
-        }
-        _ => None,
-    };
+    let mbar = multistate.as_ref().map(|all| all.solve(&sampling.energy_counts)).transpose()?;
     let means = nodes.as_ref().map_or_else(Vec::new, |nodes| nodes.means(data, &sampling.slope_counts));
     let bar =
         if links.is_empty() { Vec::new() } else { links.steps(Estimator::Bar, &sampling.energy_counts)? };
@@ -111,10 +110,9 @@ fn wanted(
     settings: &AnalysisSettings,
     links: &Links,
     nodes: Option<&Nodes>,
-    with_mbar: bool,
 ) -> Result<Vec<Estimator>> {
     let lacks = |estimator: Estimator| match estimator {
-        Estimator::Mbar if with_mbar => None,
+        Estimator::Mbar if !data.u_kt.is_empty() && !data.has_holes => None,
         Estimator::Mbar if data.u_kt.is_empty() => Some("energies of the samples in the other states"),
         Estimator::Mbar => {
             Some("energies of all samples in all states (use BAR, which needs only neighbours)")
