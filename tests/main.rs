@@ -6,6 +6,7 @@ mod bad_input;
 mod common;
 mod config;
 mod energy;
+mod estimate;
 mod exact;
 mod periodic;
 mod reproducibility;

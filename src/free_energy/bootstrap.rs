@@ -5,11 +5,13 @@
 //! Efron and Tibshirani 1993). Blocks that have states in common are exchangeable with each other;
 //! groups of blocks that have none are resampled separately, so that every state keeps its samples.
 
+use super::mbar_bootstrap::{Reference, Resampling};
 use super::{Mbar, ReducedEnergies};
 use crate::error::{Error, Result};
 use crate::random::{Purpose, Rng, Streams};
-use rand::Rng as _;
+use rand::{Rng as _, RngCore};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Which samples belong together, and which blocks may stand for each other.
 #[derive(Debug, Clone, PartialEq)]
@@ -148,6 +150,11 @@ pub fn bootstrap(
         .into_par_iter()
         .map(|resample| evaluate(&blocks.draw(&mut streams.stream(Purpose::Bootstrap, resample as u64))))
         .collect();
+    summary(blocks, outcomes)
+}
+
+fn summary(blocks: &Blocks, outcomes: Vec<Option<Vec<f64>>>) -> Bootstrap {
+    let n_resamples = outcomes.len();
     let replicates: Vec<Vec<f64>> = outcomes.into_iter().flatten().collect();
     let n_failed = n_resamples - replicates.len();
     let n_numbers = replicates.first().map_or(0, Vec::len);
@@ -161,7 +168,10 @@ pub fn bootstrap(
     Bootstrap { replicates, std_errors, n_failed, method }
 }
 
-/// Resamples an MBAR analysis, each solution started from the full one.
+/// Resamples an MBAR analysis.
+///
+/// The resamples are solved together ([`super::mbar_bootstrap`]); what else `statistic` asks of each is summed
+/// when it does.
 pub fn bootstrap_mbar(
     mbar: &Mbar,
     blocks: &Blocks,
@@ -177,14 +187,60 @@ pub fn bootstrap_mbar(
             blocks.block_of().len().to_string(),
         ));
     }
-    Ok(bootstrap(blocks, n_resamples, streams, |count| {
-        mbar.resampled(blocks.per_sample(count)).ok().and_then(|resampled| statistic(&resampled))
-    }))
+    let reference = Reference::new(mbar, Resampling::Blocks(blocks));
+    let batch = reference.batch(n_resamples);
+    let mut outcomes = Vec::with_capacity(n_resamples);
+    for first in (0..n_resamples).step_by(batch) {
+        let drawn = reference.draw(first..(first + batch).min(n_resamples), streams);
+        let solved = reference.solve(&drawn)?;
+        let evaluated = solved.par_iter().zip(&drawn).map(|(solved, drawn)| {
+            reference.analysis(solved, drawn).ok().and_then(|resampled| statistic(&resampled))
+        });
+        outcomes.extend(evaluated.collect::<Vec<_>>());
+    }
+    Ok(summary(blocks, outcomes))
 }
 
 /// Blocks of an MBAR analysis from identifiers.
 pub fn mbar_blocks(energies: &ReducedEnergies, block_ids: &[usize]) -> Result<Blocks> {
     Blocks::of_states(block_ids, energies.state_of())
+}
+
+/// Draws as many samples as there are from those in `runs`, with replacement.
+pub(super) fn draw_samples(runs: &[Range<usize>], rng: &mut Rng, count: &mut [u8]) {
+    let n: usize = runs.iter().map(Range::len).sum();
+    let mut add = |i: usize| {
+        let mut i = i;
+        for run in runs {
+            if i < run.len() {
+                // More than 255 of one sample have a probability below 1e-500.
+                count[run.start + i] = count[run.start + i].saturating_add(1);
+                return;
+            }
+            i -= run.len();
+        }
+    };
+    let Ok(n_short) = u32::try_from(n) else {
+        (0..n).for_each(|_| add(rng.random_range(0..n)));
+        return;
+    };
+    // Lemire's method (2019) on words drawn by the hundred: exact, and a multiplication per sample.
+    let rejected = n_short.wrapping_neg().checked_rem(n_short).unwrap_or(0);
+    let mut bytes = [0_u8; 1024];
+    let mut left = n;
+    while left > 0 {
+        rng.fill_bytes(&mut bytes);
+        for word in bytes.as_chunks::<4>().0.iter().take(left.max(1)) {
+            let product = u64::from(u32::from_le_bytes(*word)) * u64::from(n_short);
+            if product as u32 >= rejected {
+                add((product >> 32) as usize);
+                left -= 1;
+                if left == 0 {
+                    break;
+                }
+            }
+        }
+    }
 }
 
 /// Standard deviation of the finite values; NaN for fewer than two.

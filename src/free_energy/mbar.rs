@@ -11,18 +11,18 @@
 //! Laplacian is solved without cancellation however small the overlap. Samples count as independent;
 //! for correlated ones use [`super::bootstrap`].
 
-use super::mbar_covariance::{Moments, STRAY_WEIGHT};
+use super::mbar_covariance::Moments;
 use super::mbar_newton::Goal;
-use super::mbar_objective::{Objective, Order, Position, Rows, over_parts};
-use super::weights::{effective_sample_size, log_sum_exp};
+use super::mbar_objective::{Objective, Order, Position, Rows};
 use super::{Estimate, ReducedEnergies};
 use crate::error::{Error, Result};
 use nalgebra::DMatrix;
 use std::sync::OnceLock;
 
+pub use super::mbar_averages::Target;
 pub use super::mbar_covariance::MissingOverlap;
 
-const METHOD: &str = "MBAR asymptotic covariance (independent samples)";
+pub(super) const METHOD: &str = "MBAR asymptotic covariance (independent samples)";
 
 /// How far to iterate, and from where.
 #[derive(Debug, Clone, PartialEq)]
@@ -54,33 +54,20 @@ pub struct Certificate {
 
 /// The solution, with everything that follows from it.
 pub struct Mbar<'a> {
-    energies: &'a ReducedEnergies,
+    pub(super) energies: &'a ReducedEnergies,
     multiplicity: Option<Vec<f64>>,
     /// f of the sampled states as it was solved for, in a gauge of its own.
-    at: Position,
+    pub(super) at: Position,
     /// f of all states relative to the first.
-    f: Vec<f64>,
+    pub(super) f: Vec<f64>,
     /// f of the first state in the gauge of `at`; 0 when it has none.
     origin: f64,
-    sampled: Vec<usize>,
-    counts: Vec<f64>,
+    pub(super) sampled: Vec<usize>,
+    pub(super) counts: Vec<f64>,
     /// Summed when they are asked for: a resample is often wanted for its free energies alone.
     log_denominator: OnceLock<Vec<f64>>,
     moments: OnceLock<Moments>,
     certificate: Certificate,
-}
-
-/// A potential of which there are no samples, reached by the weights of those that there are.
-#[derive(Debug, Clone)]
-pub struct Target {
-    /// f of the target in the gauge of [`Mbar::free_energies_kt`].
-    pub free_energy_kt: f64,
-    /// Normalised weight of every sample.
-    pub weights: Vec<f64>,
-    /// Kish's effective sample size of these weights.
-    pub n_effective: f64,
-    /// Σ_n p_kn w_n over the sampled states.
-    c: Vec<f64>,
 }
 
 impl<'a> Mbar<'a> {
@@ -211,24 +198,14 @@ impl<'a> Mbar<'a> {
     fn moments_from(&self, shared: DMatrix<f64>) -> Result<Moments> {
         let n_states = self.energies.n_states();
         let mut gram = DMatrix::from_element(n_states, n_states, f64::NAN);
-        let unsampled: Vec<usize> = (0..n_states).filter(|k| !self.sampled.contains(k)).collect();
-        let present: Vec<usize> = unsampled.iter().copied().filter(|&k| self.f[k].is_finite()).collect();
-        for &k in unsampled.iter().filter(|&&k| self.f[k].is_infinite()) {
+        for k in (0..n_states).filter(|&k| self.f[k].is_infinite()) {
             gram.row_mut(k).fill(0.0);
             gram.column_mut(k).fill(0.0);
         }
-        let states: Vec<usize> = self.sampled.iter().chain(&present).copied().collect();
-        // A state without samples is treated as if it had some, outside the denominator.
-        let pretended = self.counts.iter().sum::<f64>() / self.counts.len() as f64;
-        let mut counts = self.counts.clone();
-        counts.resize(states.len(), pretended);
-        let products = if present.is_empty() {
+        let (states, counts, base, offset) = self.rows();
+        let products = if states.len() == self.sampled.len() {
             shared.clone()
         } else {
-            let mut base = self.at.base.clone();
-            base.extend(present.iter().map(|&k| self.f[k] + self.origin));
-            let rests = self.at.rest.iter().copied().chain(std::iter::repeat(0.0));
-            let offset: Vec<f64> = counts.iter().zip(rests).map(|(count, rest)| count.ln() + rest).collect();
             let rows = Rows {
                 states: &states,
                 n_sampled: self.sampled.len(),
@@ -246,7 +223,45 @@ impl<'a> Mbar<'a> {
         Ok(Moments::new(&self.sampled, &self.counts, gram, shared))
     }
 
-    fn moments(&self) -> &Moments {
+    /// States with free energies (the sampled ones first), their N_k, bases and offsets; a state without samples
+    /// is given the mean number.
+    pub(super) fn rows(&self) -> (Vec<usize>, Vec<f64>, Vec<f64>, Vec<f64>) {
+        let mut states = self.sampled.clone();
+        states.extend((0..self.f.len()).filter(|k| !self.sampled.contains(k) && self.f[*k].is_finite()));
+        let mut counts = self.counts.clone();
+        counts.resize(states.len(), self.counts.iter().sum::<f64>() / self.counts.len() as f64);
+        let mut base = self.at.base.clone();
+        base.extend(states[self.sampled.len()..].iter().map(|&k| self.f[k] + self.origin));
+        let rests = self.at.rest.iter().copied().chain(std::iter::repeat(0.0));
+        let offset = counts.iter().zip(rests).map(|(count, rest)| count.ln() + rest).collect();
+        (states, counts, base, offset)
+    }
+
+    pub(super) fn sampled(&self) -> &[usize] {
+        &self.sampled
+    }
+
+    pub(super) fn position(&self) -> &Position {
+        &self.at
+    }
+
+    pub(super) fn multiplicity(&self) -> Option<&[f64]> {
+        self.multiplicity.as_deref()
+    }
+
+    /// The Newton step for a gradient, with the Hessian of this solution.
+    pub(super) fn reference_step(&self, gradient: &[f64], step: &mut [f64]) {
+        self.moments().step(gradient, step);
+    }
+
+    /// Whether each state has a free energy relative to the first.
+    pub(super) fn linked_to_first(&self) -> Vec<bool> {
+        let moments = self.moments();
+        let finite = |k: usize| self.f[k].is_finite();
+        (0..self.f.len()).map(|k| finite(k) && finite(0) && moments.variance(0, k).is_some()).collect()
+    }
+
+    pub(super) fn moments(&self) -> &Moments {
         self.moments.get_or_init(|| {
             let objective = self.objective();
             let summed =
@@ -270,7 +285,7 @@ impl<'a> Mbar<'a> {
     }
 
     /// ln Σ_k N_k exp(f_k − u_kn) of each sample, in the gauge of `f`.
-    fn log_denominator(&self) -> &[f64] {
+    pub(super) fn log_denominator(&self) -> &[f64] {
         self.log_denominator.get_or_init(|| {
             let mut found = self
                 .objective()
@@ -279,18 +294,6 @@ impl<'a> Mbar<'a> {
             found.iter_mut().for_each(|d| *d -= self.origin);
             found
         })
-    }
-
-    /// Weight of one sample under a potential with energy `u` there and free energy `f`, counted once.
-    fn weight(&self, f: f64, u: f64, n: usize) -> f64 {
-        if u == f64::INFINITY || self.count(n) == 0.0 || !f.is_finite() {
-            return 0.0;
-        }
-        (f - u - self.log_denominator()[n]).exp()
-    }
-
-    fn count(&self, n: usize) -> f64 {
-        self.multiplicity.as_ref().map_or(1.0, |c| c[n])
     }
 
     /// The energies that were analysed.
@@ -390,135 +393,10 @@ impl<'a> Mbar<'a> {
         self.moments().covariance()
     }
 
-    /// f_target − f_from; `None` without overlap.
-    pub fn difference_to_target(&self, from: usize, target: &Target) -> Option<Estimate> {
-        let weights_from = self.weights(from);
-        let overlap = (0..weights_from.len())
-            .filter(|&n| self.count(n) > 0.0)
-            .map(|n| (target.weights[n] - weights_from[n]).powi(2) / self.count(n))
-            .sum();
-        let c_from = self.moments().c_of_state(from);
-        let variance = self.moments().variance_between(overlap, &c_from, &target.c, STRAY_WEIGHT)?;
-        let n_effective = target.n_effective.min(self.n_effective(from));
-        Some(Estimate::new(target.free_energy_kt - self.f[from], variance.sqrt(), n_effective, "kT", METHOD))
-    }
-
     /// Kish's effective sample size of the weights of a state.
     pub fn n_effective(&self, state: usize) -> f64 {
         let squares = self.moments().gram[(state, state)];
         if squares > 0.0 { 1.0 / squares } else { 0.0 }
-    }
-
-    /// Normalised weights of all samples in one state; samples of a resample with their multiplicity.
-    pub fn weights(&self, state: usize) -> Vec<f64> {
-        let u = self.energies.row(state);
-        (0..u.len()).map(|n| self.count(n) * self.weight(self.f[state], u[n], n)).collect()
-    }
-
-    /// Normalised log-weights of all samples in one state.
-    pub fn log_weights(&self, state: usize) -> Vec<f64> {
-        self.log_weights_at(&self.energies.row(state), self.f[state])
-    }
-
-    fn log_weights_at(&self, u_n: &[f64], f: f64) -> Vec<f64> {
-        u_n.iter()
-            .enumerate()
-            .map(|(n, u)| match self.count(n) {
-                0.0 => f64::NEG_INFINITY,
-                count => count.ln() + f - u - self.log_denominator()[n],
-            })
-            .collect()
-    }
-
-    /// Reweights to a potential of which the energy of every sample is known, in kT.
-    pub fn target(&self, u_n: &[f64]) -> Result<Target> {
-        let n_samples = self.energies.n_samples();
-        if u_n.len() != n_samples {
-            return Err(Error::invalid(
-                "energies of a target potential",
-                n_samples.to_string(),
-                u_n.len().to_string(),
-            ));
-        }
-        if let Some(n) = u_n.iter().position(|u| u.is_nan() || *u == f64::NEG_INFINITY) {
-            let found = format!("{} for sample {n}", u_n[n]);
-            return Err(Error::invalid("energies of a target potential", "finite numbers or +inf", found));
-        }
-        let free_energy_kt = -log_sum_exp(&self.log_weights_at(u_n, 0.0));
-        let weights: Vec<f64> =
-            (0..n_samples).map(|n| self.count(n) * self.weight(free_energy_kt, u_n[n], n)).collect();
-        let n_effective = effective_sample_size(&weights);
-        let c = self.responsible_sums(&[&weights]).remove(0);
-        Ok(Target { free_energy_kt, weights, n_effective, c })
-    }
-
-    /// Averages of an observable with weights from [`Self::weights`] or [`Target`], in its own unit.
-    pub fn expectation(&self, weights: &[f64], observable: &[f64], unit: &str) -> Result<Estimate> {
-        let n_samples = self.energies.n_samples();
-        if weights.len() != n_samples || observable.len() != n_samples {
-            return Err(Error::invalid(
-                "weights and observable",
-                format!("{n_samples} of each"),
-                format!("{} and {}", weights.len(), observable.len()),
-            ));
-        }
-        let sum: f64 = weights.iter().sum();
-        let used = || weights.iter().zip(observable).filter(|(weight, _)| **weight > 0.0);
-        let mean = used().map(|(weight, value)| weight * value).sum::<f64>() / sum;
-        let delta: Vec<f64> = weights
-            .iter()
-            .zip(observable)
-            .map(|(weight, value)| if *weight > 0.0 { weight / sum * (value - mean) } else { 0.0 })
-            .collect();
-        let own: f64 =
-            (0..n_samples).filter(|&n| self.count(n) > 0.0).map(|n| delta[n].powi(2) / self.count(n)).sum();
-        let d = self.responsible_sums(&[&delta]).remove(0);
-        let stray = STRAY_WEIGHT * delta.iter().map(|x| x.abs()).sum::<f64>();
-        let std_error = self
-            .moments()
-            .laplacian_form(&d, stray)
-            .map_or(f64::INFINITY, |form| (own + form).max(0.0).sqrt());
-        Ok(Estimate::new(mean, std_error, effective_sample_size(weights), unit, METHOD))
-    }
-
-    /// Σ_n p_kn x_n over the sampled states, for several x.
-    fn responsible_sums(&self, columns: &[&[f64]]) -> Vec<Vec<f64>> {
-        let n_sampled = self.sampled.len();
-        let offset: Vec<f64> = self.counts.iter().zip(&self.at.rest).map(|(n, rest)| n.ln() + rest).collect();
-        let rows = Rows {
-            states: &self.sampled,
-            n_sampled,
-            base: &self.at.base,
-            offset: &offset,
-            multiplicity: None,
-        };
-        let partial = over_parts(self.energies, n_sampled, |scratch, part| {
-            rows.prepare(scratch, part.block);
-            let mut sums = vec![vec![0.0; n_sampled]; columns.len()];
-            let mut totals = vec![0.0; n_sampled];
-            part.for_each(&mut scratch.reader, |block| {
-                let p = rows.responsibilities(block, &mut scratch.p, &mut scratch.sample, &mut totals);
-                for (sums, column) in sums.iter_mut().zip(columns) {
-                    let column = &column[block.samples.clone()];
-                    for (sum, p) in sums.iter_mut().zip(p.chunks_exact(block.len)) {
-                        *sum += p.iter().zip(column).map(|(p, x)| p * x).sum::<f64>();
-                    }
-                }
-            })?;
-            Ok(sums)
-        });
-        let mut total = vec![vec![0.0; n_sampled]; columns.len()];
-        match partial {
-            Ok(partial) => {
-                for part in partial {
-                    for (total, part) in total.iter_mut().flatten().zip(part.iter().flatten()) {
-                        *total += part;
-                    }
-                }
-            }
-            Err(_) => total.iter_mut().flatten().for_each(|total| *total = f64::NAN),
-        }
-        total
     }
 
     /// The probability that a sample of state i, by its energies alone, is taken for one of state j.

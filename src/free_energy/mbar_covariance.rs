@@ -131,7 +131,8 @@ impl Moments {
                     _ if a == b && g(a, a).is_finite() => f64::INFINITY,
                     _ => f64::NAN,
                 };
-                let value = if a == b { value.max(0.0) } else { value };
+                // Not `max`, which would make a variance of 0 from NaN.
+                let value = if a == b && value < 0.0 { 0.0 } else { value };
                 covariance[a * n + b] = value;
                 covariance[b * n + a] = value;
             }

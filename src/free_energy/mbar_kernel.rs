@@ -23,21 +23,7 @@ impl Vector {
 
     #[inline(always)]
     fn map2(self, other: Self, f: impl Fn(f64, f64) -> f64) -> Self {
-        let mut out = [0.0; LANES];
-        for i in 0..LANES {
-            out[i] = f(self.0[i], other.0[i]);
-        }
-        Self(out)
-    }
-
-    #[inline(always)]
-    fn minus(self, other: Self) -> Self {
-        self.map2(other, |a, b| a - b)
-    }
-
-    #[inline(always)]
-    fn plus(self, other: Self) -> Self {
-        self.map2(other, |a, b| a + b)
+        Self(std::array::from_fn(|i| f(self.0[i], other.0[i])))
     }
 
     #[inline(always)]
@@ -50,65 +36,54 @@ impl Vector {
         self.map2(other, |a, b| a / b)
     }
 
-    #[inline(always)]
-    fn or_less(self, other: Self) -> Self {
-        self.map2(other, |a, b| if b < a { b } else { a })
-    }
-
     /// self × b + c, in one instruction where the machine has it.
     #[inline(always)]
     fn times_plus<const FUSED: bool>(self, b: Self, c: Self) -> Self {
-        let mut out = [0.0; LANES];
-        for i in 0..LANES {
-            out[i] = if FUSED { self.0[i].mul_add(b.0[i], c.0[i]) } else { self.0[i] * b.0[i] + c.0[i] };
-        }
-        Self(out)
+        Self(std::array::from_fn(|i| {
+            if FUSED { self.0[i].mul_add(b.0[i], c.0[i]) } else { self.0[i] * b.0[i] + c.0[i] }
+        }))
     }
 
     /// Sum over the lanes.
     pub fn sum(self) -> f64 {
         self.0.iter().sum()
     }
+}
 
-    /// eˣ to 2 units in the last place for x up to 700; 0 below [`FLOOR`].
-    ///
-    /// x = n ln 2 + r, and on |r| ≤ ½ ln 2 a polynomial of degree 11 with the least relative error, 4e-18.
-    #[inline(always)]
-    fn exp<const FUSED: bool>(self) -> Self {
-        const LN2_HIGH: f64 = f64::from_bits(0x3FE6_2E42_FEE0_0000);
-        const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
-        // Adding and subtracting 1.5 × 2⁵² rounds to the nearest integer and leaves it in the low bits.
-        const ROUND: f64 = 6_755_399_441_055_744.0;
-        const SERIES: [f64; 11] = [
-            2.763_024_837_921_144e-7,
-            2.755_758_637_384_016_5e-6,
-            2.480_149_309_890_655e-5,
-            1.984_126_950_657_868_8e-4,
-            1.388_888_894_363_011_4e-3,
-            8.333_333_333_494_461e-3,
-            4.166_666_666_653_015_5e-2,
-            1.666_666_666_666_641_3e-1,
-            0.500_000_000_000_001_1,
-            1.0,
-            1.0,
-        ];
-        let x = self.map2(Self::splat(FLOOR), |x, low| if x > low { x } else { low });
-        let x = x.or_less(Self::splat(700.0));
-        let shifted = x.times_plus::<FUSED>(Self::splat(std::f64::consts::LOG2_E), Self::splat(ROUND));
-        let n = shifted.minus(Self::splat(ROUND));
-        let r = n.times_plus::<FUSED>(Self::splat(-LN2_HIGH), x);
-        let r = n.times_plus::<FUSED>(Self::splat(-LN2_LOW), r);
-        let mut series = Self::splat(2.500_006_160_283_566_6e-8);
-        for coefficient in SERIES {
-            series = series.times_plus::<FUSED>(r, Self::splat(coefficient));
-        }
-        let mut out = [0.0; LANES];
-        for i in 0..LANES {
-            let scale = f64::from_bits((shifted.0[i].to_bits() << 52).wrapping_add(1023_u64 << 52));
-            out[i] = if self.0[i] < FLOOR { 0.0 } else { series.0[i] * scale };
-        }
-        Self(out)
+/// eˣ to 2 units in the last place for x up to 700; 0 below [`FLOOR`].
+///
+/// x = n ln 2 + r, and on |r| ≤ ½ ln 2 a polynomial of degree 11 with the least relative error, 4e-18.
+#[inline(always)]
+fn exp<const FUSED: bool>(x: f64) -> f64 {
+    const LN2_HIGH: f64 = f64::from_bits(0x3FE6_2E42_FEE0_0000);
+    const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
+    // Adding and subtracting 1.5 × 2⁵² rounds to the nearest integer and leaves it in the low bits.
+    const ROUND: f64 = 6_755_399_441_055_744.0;
+    const SERIES: [f64; 11] = [
+        2.763_024_837_921_144e-7,
+        2.755_758_637_384_016_5e-6,
+        2.480_149_309_890_655e-5,
+        1.984_126_950_657_868_8e-4,
+        1.388_888_894_363_011_4e-3,
+        8.333_333_333_494_461e-3,
+        4.166_666_666_653_015_5e-2,
+        1.666_666_666_666_641_3e-1,
+        0.500_000_000_000_001_1,
+        1.0,
+        1.0,
+    ];
+    let times_plus = |a: f64, b: f64, c: f64| if FUSED { a.mul_add(b, c) } else { a * b + c };
+    let bounded = if x > FLOOR { x } else { FLOOR };
+    let bounded = if bounded < 700.0 { bounded } else { 700.0 };
+    let shifted = times_plus(bounded, std::f64::consts::LOG2_E, ROUND);
+    let n = shifted - ROUND;
+    let r = times_plus(n, -LN2_LOW, times_plus(n, -LN2_HIGH, bounded));
+    let mut series = 2.500_006_160_283_566_6e-8;
+    for coefficient in SERIES {
+        series = times_plus(series, r, coefficient);
     }
+    let scale = f64::from_bits((shifted.to_bits() << 52).wrapping_add(1023_u64 << 52));
+    if x < FLOOR { 0.0 } else { series * scale }
 }
 
 /// Below this an exponential counts as zero: 1e-130, whose square is still a normal number.
@@ -182,6 +157,8 @@ pub(super) struct Terms<'a> {
     /// Samples, rounded up to whole vectors, and those of them that exist.
     pub len: usize,
     pub live: usize,
+    /// Samples after these that will be wanted next.
+    pub next: usize,
     /// The states; the first `n_sampled` are in the denominator, the others are potentials without samples.
     pub states: &'a [usize],
     pub n_sampled: usize,
@@ -199,6 +176,20 @@ dispatched! {
     )
 }
 
+/// Asks for numbers that will be wanted soon.
+#[inline(always)]
+fn prefetch(values: &[f64], n: usize) {
+    #[cfg(target_arch = "x86_64")]
+    for line in values[..n.min(values.len())].chunks(LANES) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: the address is inside a slice; a prefetch changes nothing but the caches.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (values, n);
+}
+
+// Plain loops over samples here: of loops over `Vector` the compiler would vectorise the outer one.
 #[inline(always)]
 fn responsibilities_body<const FUSED: bool>(
     terms: &Terms<'_>,
@@ -207,46 +198,48 @@ fn responsibilities_body<const FUSED: bool>(
     totals: &mut [f64],
 ) {
     let len = terms.len;
-    let lowest = vectors_mut(&mut sample.lowest[..len]);
-    lowest.fill([f64::INFINITY; LANES]);
+    let lowest = &mut sample.lowest[..len];
+    lowest.fill(f64::INFINITY);
     for (k, p) in p.chunks_exact_mut(len).enumerate().take(terms.states.len()) {
-        let base = Vector::splat(terms.base[k]);
-        let row = vectors(&terms.energies[terms.states[k] * terms.stride..][..len]);
+        let base = terms.base[k];
+        let row = &terms.energies[terms.states[k] * terms.stride..][..len];
         if k < terms.n_sampled {
-            for ((u, p), lowest) in row.iter().zip(vectors_mut(p)).zip(&mut *lowest) {
-                let v = Vector(*u).minus(base);
-                *p = v.0;
-                *lowest = Vector(*lowest).or_less(v).0;
+            for ((u, p), lowest) in row.iter().zip(p).zip(&mut *lowest) {
+                *p = u - base;
+                *lowest = if *p < *lowest { *p } else { *lowest };
             }
         } else {
-            for (u, p) in row.iter().zip(vectors_mut(p)) {
-                *p = Vector(*u).minus(base).0;
+            row.iter().zip(p).for_each(|(u, p)| *p = u - base);
+        }
+    }
+    let sum = &mut sample.sum[..len];
+    sum.fill(0.0);
+    for (k, p) in p.chunks_exact_mut(len).enumerate().take(terms.states.len()) {
+        let offset = terms.offset[k];
+        // While exponentials keep the processor busy, memory fetches the next block.
+        prefetch(&terms.energies[terms.states[k] * terms.stride + len..], terms.next);
+        if k < terms.n_sampled {
+            for ((p, lowest), sum) in p.iter_mut().zip(&*lowest).zip(&mut *sum) {
+                *p = exp::<FUSED>(lowest - *p + offset);
+                *sum += *p;
+            }
+        } else {
+            for (p, lowest) in p.iter_mut().zip(&*lowest) {
+                *p = exp::<FUSED>(lowest - *p + offset);
             }
         }
     }
-    let sum = vectors_mut(&mut sample.sum[..len]);
-    sum.fill([0.0; LANES]);
-    for (k, p) in p.chunks_exact_mut(len).enumerate().take(terms.states.len()) {
-        let offset = Vector::splat(terms.offset[k]);
-        let counts = Vector::splat(if k < terms.n_sampled { 1.0 } else { 0.0 });
-        for ((p, lowest), sum) in vectors_mut(p).iter_mut().zip(&*lowest).zip(&mut *sum) {
-            let e = Vector(*lowest).minus(Vector(*p)).plus(offset).exp::<FUSED>();
-            *p = e.0;
-            *sum = e.times_plus::<FUSED>(counts, Vector(*sum)).0;
-        }
-    }
-    let root = vectors(&sample.root[..len]);
-    let inverse = vectors_mut(&mut sample.inverse[..len]);
+    let root = &sample.root[..len];
+    let inverse = &mut sample.inverse[..len];
     for ((inverse, sum), root) in inverse.iter_mut().zip(&*sum).zip(root) {
-        *inverse = Vector(*root).over(Vector(*sum)).0;
+        *inverse = root / sum;
     }
     // Samples that do not exist have no share anywhere.
-    sample.inverse[terms.live..len].fill(0.0);
-    sample.sum[terms.live..len].fill(1.0);
-    let inverse = vectors(&sample.inverse[..len]);
+    inverse[terms.live..].fill(0.0);
+    sum[terms.live..].fill(1.0);
     for (p, total) in p.chunks_exact_mut(len).zip(totals) {
         let mut shares = Vector::ZERO;
-        for ((p, inverse), root) in vectors_mut(p).iter_mut().zip(inverse).zip(root) {
+        for ((p, inverse), root) in vectors_mut(p).iter_mut().zip(vectors(inverse)).zip(vectors(root)) {
             let q = Vector(*p).times(Vector(*inverse));
             *p = q.0;
             shares = q.times_plus::<FUSED>(Vector(*root), shares);
@@ -307,71 +300,60 @@ fn add_gram_body<const FUSED: bool>(p: &[f64], len: usize, tiles: &mut [Tile]) {
     }
 }
 
-/// Replicates of a bootstrap at one block of samples.
-pub(super) struct Replicates<'a> {
-    /// p_kn of the reference solution, `[row][sample]`, a multiple of [`TILE`] rows.
-    pub p: &'a [f64],
-    pub len: usize,
-    /// exp(Δf_k) n_k/N_k of each replicate, `[row][replicate]`; zero in rows that are not sampled.
-    pub factor: &'a [f64],
-    /// A multiple of [`TILE`].
-    pub n_replicates: usize,
-}
-
 dispatched! {
-    /// Divides the numbers in `share`, which say how often each sample counts in each replicate
-    /// (`[replicate][sample]`), by Σ_k factor_k p_kn, and adds the products of the quotients with all rows to
-    /// `tiles`, `[replicate / 4][row / 4]`.
-    fn add_replicates / add_replicates_body(replicates: &Replicates<'_>, share: &mut [f64], tiles: &mut [Tile])
+    /// Four replicates of a bootstrap at a block of samples.
+    ///
+    /// Divides `share`, which says how often each sample counts in each of the four (`[replicate][sample]`), by
+    /// Σ_k factor_k p_kn and adds the products of the quotients with all rows of `p` to `tiles`, one for every
+    /// four rows. `factor` is exp(Δf_k) n_k/N_k as `[row][replicate]`.
+    fn add_replicates / add_replicates_body(
+        p: &[f64], len: usize, factor: &[[f64; TILE]], share: &mut [f64], tiles: &mut [Tile]
+    )
 }
 
 #[inline(always)]
 fn add_replicates_body<const FUSED: bool>(
-    replicates: &Replicates<'_>,
+    p: &[f64],
+    len: usize,
+    factor: &[[f64; TILE]],
     share: &mut [f64],
     tiles: &mut [Tile],
 ) {
-    let (len, p) = (replicates.len, replicates.p);
-    let n_rows = p.len() / len;
-    let n = len / LANES;
-    let mut tiles = tiles.iter_mut();
-    for (group, share) in share.chunks_exact_mut(TILE * len).enumerate() {
-        let (share0, rest) = share.split_at_mut(len);
-        let (share1, rest) = rest.split_at_mut(len);
-        let (share2, share3) = rest.split_at_mut(len);
-        let mut quotients = [
-            &mut vectors_mut(share0)[..n],
-            &mut vectors_mut(share1)[..n],
-            &mut vectors_mut(share2)[..n],
-            &mut vectors_mut(share3)[..n],
-        ];
-        // Two vectors at a time: eight independent chains.
-        for v in (0..n).step_by(2) {
-            let pair = if v + 1 < n { [v, v + 1] } else { [v, v] };
-            let mut sums = [[Vector::ZERO; 2]; TILE];
-            for k in 0..n_rows {
-                let row = vectors(&p[k * len..(k + 1) * len]);
-                let factors = &replicates.factor[k * replicates.n_replicates + group * TILE..][..TILE];
-                let terms = [Vector(row[pair[0]]), Vector(row[pair[1]])];
-                for (sums, factor) in sums.iter_mut().zip(factors) {
-                    for (sum, term) in sums.iter_mut().zip(terms) {
-                        *sum = Vector::splat(*factor).times_plus::<FUSED>(term, *sum);
-                    }
-                }
-            }
-            for (quotient, sums) in quotients.iter_mut().zip(sums) {
-                for (place, sum) in pair.into_iter().zip(sums).take(if pair[0] == pair[1] { 1 } else { 2 }) {
-                    let divided = Vector(quotient[place]).over(sum);
-                    // A sample that was not drawn counts for nothing, whatever its sum.
-                    quotient[place] = Vector(quotient[place])
-                        .map2(divided, |count, divided| if count == 0.0 { 0.0 } else { divided })
-                        .0;
-                }
+    // Two vectors at a time make eight independent chains of additions.
+    let pairs = len / (2 * LANES);
+    for pair in 0..pairs {
+        divide::<2, FUSED>(p, len, factor, share, 2 * pair);
+    }
+    if len / LANES % 2 == 1 {
+        divide::<1, FUSED>(p, len, factor, share, 2 * pairs);
+    }
+    for (rows, tile) in p.chunks_exact(TILE * len).zip(tiles) {
+        add_products::<FUSED>(share, rows, len, tile);
+    }
+}
+
+/// Divides the shares of `WIDTH` vectors from number `first` on.
+#[inline(always)]
+fn divide<const WIDTH: usize, const FUSED: bool>(
+    p: &[f64],
+    len: usize,
+    factor: &[[f64; TILE]],
+    share: &mut [f64],
+    first: usize,
+) {
+    let mut sums = [[Vector::ZERO; WIDTH]; TILE];
+    for (row, factors) in p.chunks_exact(len).zip(factor) {
+        let row = &vectors(row)[first..first + WIDTH];
+        for (sums, factor) in sums.iter_mut().zip(factors) {
+            for (sum, term) in sums.iter_mut().zip(row) {
+                *sum = Vector(*term).times_plus::<FUSED>(Vector::splat(*factor), *sum);
             }
         }
-        for rows in p.chunks_exact(TILE * len) {
-            let tile = tiles.next().expect("one tile for each four replicates and four rows");
-            add_products::<FUSED>(share, rows, len, tile);
+    }
+    for (share, sums) in share.chunks_exact_mut(len).zip(sums) {
+        for (share, sum) in vectors_mut(share)[first..first + WIDTH].iter_mut().zip(sums) {
+            // A sample that was not drawn counts for nothing, whatever its sum.
+            *share = Vector(*share).map2(sum, |count, sum| if count == 0.0 { 0.0 } else { count / sum }).0;
         }
     }
 }
@@ -381,14 +363,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_vector_exponential_is_the_exponential() {
+    fn the_exponential_is_the_exponential() {
         for i in 0..40_000 {
             let x = f64::from(i) * 0.0249 - 299.5;
-            let y = Vector::splat(x).exp::<false>().0[3];
+            let y = exp::<false>(x);
             assert!((y / x.exp() - 1.0).abs() < 5e-16, "{x} {y} {}", x.exp());
         }
-        let limits = [0.0, -0.0, -301.0, f64::NEG_INFINITY, -1e300, 0.0, 0.0, 0.0];
-        assert_eq!(Vector(limits).exp::<true>().0, [1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
+        assert_eq!(
+            [0.0, -0.0, -301.0, f64::NEG_INFINITY, -1e300].map(exp::<true>),
+            [1.0, 1.0, 0.0, 0.0, 0.0]
+        );
     }
 
     /// Numbers without a pattern.
@@ -417,18 +401,18 @@ mod tests {
 
     #[test]
     fn replicates_are_what_the_plain_loop_gives() {
-        let (n_rows, n_replicates, len) = (8, 4, 24);
+        let (n_rows, len) = (8, 24);
         let p: Vec<f64> = noise(n_rows * len).iter().map(|x| x * x).collect();
-        let factor: Vec<f64> = noise(n_rows * n_replicates).iter().map(|x| 1.0 + 0.1 * x).collect();
-        let count: Vec<f64> = (0..n_replicates * len).map(|i| (i % 3) as f64).collect();
+        let factor: Vec<[f64; TILE]> =
+            (0..n_rows).map(|k| [0, 1, 2, 3].map(|r| 1.0 + 0.1 * (k * 5 + r) as f64)).collect();
+        let count: Vec<f64> = (0..TILE * len).map(|i| (i % 3) as f64).collect();
         let mut share = count.clone();
         let mut tiles = vec![[[Vector::ZERO; TILE]; TILE]; n_rows / TILE];
-        add_replicates(&Replicates { p: &p, len, factor: &factor, n_replicates }, &mut share, &mut tiles);
-        for (replicate, row) in (0..n_replicates).flat_map(|r| (0..n_rows).map(move |k| (r, k))) {
+        add_replicates(&p, len, &factor, &mut share, &mut tiles);
+        for (replicate, row) in (0..TILE).flat_map(|r| (0..n_rows).map(move |k| (r, k))) {
             let plain: f64 = (0..len)
                 .map(|n| {
-                    let sum: f64 =
-                        (0..n_rows).map(|k| factor[k * n_replicates + replicate] * p[k * len + n]).sum();
+                    let sum: f64 = (0..n_rows).map(|k| factor[k][replicate] * p[k * len + n]).sum();
                     count[replicate * len + n] / sum * p[row * len + n]
                 })
                 .sum();

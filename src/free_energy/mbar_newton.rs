@@ -3,7 +3,7 @@
 //! A sweep over all samples is what costs time. The start is therefore sought on about a hundred
 //! samples of each state (Bennett's ratio between neighbours, then Newton's method), improved on an
 //! eighth of all, and only then are all samples summed. Newton's method converges quadratically, so the
-//! error of a step is about its length times the distance from where its Hessian was taken; as long as
+//! error of a step is about its length times the strain since its Hessian was taken; as long as
 //! that is small an old Hessian serves, and the sweep brings only the gradient.
 
 use super::bennett;
@@ -18,8 +18,12 @@ use std::ops::Range;
 const FIRST_RADIUS: f64 = 10.0;
 /// Residual above which self-consistent iterations are worth more than Newton steps.
 const FAR: f64 = 0.5;
-/// Distance in kT over which a Hessian still serves.
+/// Strain in kT over which a Hessian still serves.
 const REACH: f64 = 2e-3;
+/// Strain in kT up to which the objective is taken for a parabola.
+const LARGEST_STRAIN: f64 = 0.5;
+/// Steps that hardly lessen the gradient after which the damping is never left out.
+const PATIENCE: usize = 3;
 /// Samples of a state in the first start.
 const FEW: usize = 96;
 /// Samples of a state in the second start.
@@ -160,22 +164,17 @@ impl Objective<'_> {
         }
         let mut residual = self.residual(&pass);
         let mut shared = pass.shared.clone();
-        // How far `at` is from where `shared` was summed.
-        let mut age = 0.0;
-        let (mut radius, mut iterations, mut stalled) = (FIRST_RADIUS, 0, false);
+        // By how much `at` is strained from where `shared` was summed.
+        let mut age = 0.0_f64;
+        let (mut radius, mut iterations, mut stalled, mut n_slow) = (FIRST_RADIUS, 0, false, 0);
         let (step_kt, converged) = loop {
             let gradient: Vec<f64> =
                 pass.responsibility.iter().zip(&self.counts).map(|(r, n)| r - n).collect();
-            let mut direction = newton_direction(&shared, &gradient, radius);
+            let mut direction = newton_direction(&shared, &gradient, radius, n_slow < PATIENCE);
             let length = direction.iter().fold(0.0_f64, |max, d| max.max(d.abs()));
             let arrived = residual <= goal.residual && (length <= goal.step_kt || stalled);
             if arrived && age == 0.0 {
                 break (length, true);
-            }
-            if arrived {
-                pass = self.pass(&at, Order::Hessian)?;
-                (shared, age) = (pass.shared.clone(), 0.0);
-                continue;
             }
             if iterations == goal.max_iterations || !length.is_finite() {
                 break (length, residual <= goal.residual && age == 0.0);
@@ -185,12 +184,10 @@ impl Objective<'_> {
             direction.iter_mut().for_each(|d| *d *= step / length.max(f64::MIN_POSITIVE));
             let slope: f64 = direction.iter().zip(&gradient).map(|(d, g)| d * g).sum();
             // The sweep that is likely to be the last brings the Hessian, for the covariance.
-            let left = step * (age + step);
-            let order = if left > 0.3 * goal.step_kt && age + step < REACH {
-                Order::Gradient
-            } else {
-                Order::Hessian
-            };
+            let strain = strain(&shared, &direction);
+            let left = step * (age + strain);
+            let serves = age + strain < REACH && left > 0.3 * goal.step_kt && !arrived;
+            let order = if serves { Order::Gradient } else { Order::Hessian };
             let mut scale = 1.0;
             let mut accepted = None;
             while scale > 1e-9 {
@@ -223,8 +220,9 @@ impl Objective<'_> {
                 radius = (2.0 * scale * step).max(FIRST_RADIUS);
             }
             stalled = trial_residual > 0.5 * residual;
+            n_slow = if stalled { n_slow + 1 } else { 0 };
             (at, pass, residual) = (trial, trial_pass, trial_residual);
-            age += scale * step;
+            age += scale * strain;
             if residual > FAR {
                 // Where the objective is all kinks, between states without overlap, Newton's method
                 // zigzags; the self-consistent step never ascends and jumps over any distance.
@@ -262,22 +260,40 @@ impl Subsample {
 
 /// −(H + λ)⁻¹ g with the first free energy held.
 ///
-/// λ = max |g| / radius keeps a step from leaving the radius where states share nothing and H is all
-/// rounding; it vanishes with the gradient, so that the convergence stays quadratic.
-fn newton_direction(shared: &DMatrix<f64>, gradient: &[f64], radius: f64) -> Vec<f64> {
+/// λ is zero if that step stays within the radius and strains little (and is `bold`). Else λ = max |g| / radius keeps it
+/// there, where states share nothing and H is all rounding.
+fn newton_direction(shared: &DMatrix<f64>, gradient: &[f64], radius: f64, bold: bool) -> Vec<f64> {
     let members: Vec<usize> = (0..gradient.len()).collect();
     let right = DVector::from_iterator(gradient.len() - 1, gradient[1..].iter().map(|g| -g));
     let largest = gradient.iter().fold(0.0_f64, |max, g| max.max(g.abs()));
     let trace: f64 = (0..gradient.len()).map(|i| shared.row(i).sum() - shared[(i, i)]).sum();
-    let mut damping = largest / radius + 1e-15 * trace + f64::MIN_POSITIVE;
-    for _ in 0..20 {
-        if let Some(cholesky) = grounded_laplacian(shared, &members, damping) {
-            let solution = cholesky.solve(&right);
-            if solution.iter().all(|d| d.is_finite()) {
-                return [&[0.0], solution.as_slice()].concat();
-            }
+    let rounding = 1e-15 * trace + f64::MIN_POSITIVE;
+    let damped = largest / radius + rounding;
+    let dampings = [rounding].into_iter().chain((0..20).map(|i| damped * 100_f64.powi(i)));
+    for (attempt, damping) in dampings.enumerate() {
+        let Some(cholesky) = grounded_laplacian(shared, &members, damping) else { continue };
+        let solution = cholesky.solve(&right);
+        if solution.iter().any(|d| !d.is_finite()) {
+            continue;
         }
-        damping *= 100.0;
+        let step = [&[0.0], solution.as_slice()].concat();
+        if attempt > 0 || (bold && solution.amax() <= radius && strain(shared, &step) <= LARGEST_STRAIN) {
+            return step;
+        }
     }
     vec![0.0; gradient.len()]
+}
+
+/// How much a step changes responsibilities: the largest, over states, of the root mean square of the
+/// step relative to the states with which samples are shared.
+///
+/// The whole chain may move by much while neighbours hardly move against each other.
+fn strain(shared: &DMatrix<f64>, step: &[f64]) -> f64 {
+    let of_state = |i: usize| {
+        let others = step.iter().enumerate().filter(|(j, _)| *j != i);
+        let pairs = others.map(|(j, d)| (shared[(i, j)], d - step[i]));
+        let (sum, squares) = pairs.fold((0.0, 0.0), |(sum, squares), (s, d)| (sum + s, squares + s * d * d));
+        if sum > 0.0 { (squares / sum).sqrt() } else { 0.0 }
+    };
+    (0..step.len()).map(of_state).fold(0.0, f64::max)
 }

@@ -30,8 +30,10 @@ const LARGEST_REST: f64 = 40.0;
 
 impl Position {
     pub fn new(f: Vec<f64>) -> Self {
-        let base = f.into_iter().map(|f| if f.is_finite() { f } else { 0.0 }).collect::<Vec<_>>();
-        Self { rest: vec![0.0; base.len()], base }
+        let f: Vec<f64> = f.into_iter().map(|f| if f.is_finite() { f } else { 0.0 }).collect();
+        // Integers, so that the difference from an energy is exact whichever of the two is larger.
+        let base: Vec<f64> = f.iter().map(|f| f.round()).collect();
+        Self { rest: f.iter().zip(&base).map(|(f, base)| f - base).collect(), base }
     }
 
     /// The position a step away.
@@ -40,11 +42,23 @@ impl Position {
         for ((rest, base), step) in moved.rest.iter_mut().zip(&mut moved.base).zip(step) {
             *rest += scale * step;
             if rest.abs() > LARGEST_REST {
-                *base += *rest;
-                *rest = 0.0;
+                *base += rest.round();
+                *rest -= rest.round();
             }
         }
         moved
+    }
+
+    /// The position of some of the states.
+    pub fn part(&self, places: impl Iterator<Item = usize>) -> Self {
+        let (base, rest) = places.map(|place| (self.base[place], self.rest[place])).unzip();
+        Self { base, rest }
+    }
+
+    /// f_k − f_k of another position.
+    pub fn change_from(&self, other: &Self) -> Vec<f64> {
+        let bases = self.base.iter().zip(&other.base).map(|(a, b)| a - b);
+        bases.zip(self.rest.iter().zip(&other.rest)).map(|(base, (a, b))| base + (a - b)).collect()
     }
 
     /// f_k − f_0.
@@ -93,7 +107,7 @@ fn n_parts(n_rows: usize) -> usize {
 
 /// Samples treated together: few enough that their responsibilities stay in the first caches.
 pub(super) fn block_length(n_rows: usize) -> usize {
-    ((1 << 14) / n_rows.max(1)).clamp(256, 1024) & !(LANES - 1)
+    ((1 << 12) / n_rows.max(1)).clamp(256, 1024) & !(LANES - 1)
 }
 
 /// Consecutive samples with their energies.
@@ -103,6 +117,8 @@ pub(super) struct Block<'a> {
     pub stride: usize,
     /// Samples rounded up to whole vectors; those that do not exist have energies zero.
     pub len: usize,
+    /// Samples after these that come next and whose energies follow in memory.
+    pub next: usize,
 }
 
 /// Consecutive blocks that are summed by one thread.
@@ -140,11 +156,13 @@ impl Part<'_> {
         for start in self.samples.clone().step_by(length.max(1)) {
             let samples = start..(start + length).min(self.samples.end);
             let stretch = self.energies.stretch(samples.clone(), &mut reader.stretch)?;
+            let end = samples.end;
             for first in samples.clone().step_by(self.block) {
-                let samples = first..(first + self.block).min(samples.end);
+                let samples = first..(first + self.block).min(end);
                 let (live, values) = (samples.len(), &stretch.values[first - start..]);
                 if live % LANES == 0 {
-                    visit(&Block { samples, energies: values, stride: stretch.stride, len: live });
+                    let next = self.block.min(end - samples.end);
+                    visit(&Block { samples, energies: values, stride: stretch.stride, len: live, next });
                     continue;
                 }
                 let len = live.next_multiple_of(LANES);
@@ -153,7 +171,7 @@ impl Part<'_> {
                     reader.last.extend_from_slice(&values[state * stretch.stride..][..live]);
                     reader.last.resize((state + 1) * len, 0.0);
                 }
-                visit(&Block { samples, energies: &reader.last, stride: len, len });
+                visit(&Block { samples, energies: &reader.last, stride: len, len, next: 0 });
             }
         }
         Ok(())
@@ -219,6 +237,7 @@ impl Rows<'_> {
             stride: block.stride,
             len: block.len,
             live,
+            next: block.next,
             states: self.states,
             n_sampled: self.n_sampled,
             base: self.base,

@@ -3,6 +3,7 @@
 use super::bennett::bennett;
 use super::bootstrap::{bootstrap_mbar, mbar_blocks};
 use super::mbar::{Mbar, MbarSettings};
+use super::mbar_bootstrap::{Resampling, bootstrap_free_energies};
 use super::weights::log_sum_exp;
 use super::{Estimate, ReducedEnergies};
 use crate::random::{Purpose, Streams, fill_normal};
@@ -266,7 +267,11 @@ fn a_resample_equals_the_data_it_stands_for() {
 #[test]
 fn the_number_of_threads_changes_no_bit() {
     let (energies, _) = Oscillators::ladder(6).sample(&[300; 6], 8);
-    let solve = || Mbar::new(&energies).unwrap().free_energies_kt().to_vec();
+    let solve = || {
+        let mbar = Mbar::new(&energies).unwrap();
+        let boot = bootstrap_free_energies(&mbar, Resampling::Samples, 9, &Streams::new(1)).unwrap();
+        (mbar.free_energies_kt().to_vec(), mbar.covariance_matrix(), boot.replicates)
+    };
     let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     assert_eq!(alone.install(solve), solve());
 }
@@ -292,5 +297,233 @@ fn scarce_overlap_still_converges_and_is_judged() {
         }
         assert_eq!(mbar.groups().len() > 1, mbar.disconnection().is_some());
         assert!(spacing < 12.0 || mbar.disconnection().is_some());
+    }
+}
+
+/// Newton's method on the plain objective, one exponential after the other, with a damping that shrinks.
+fn damped_newton(energies: &ReducedEnergies, mut f: Vec<f64>) -> Vec<f64> {
+    let n_k: Vec<f64> = energies.n_k().iter().map(|&n| n as f64).collect();
+    let k_max = n_k.len();
+    for _ in 0..60 {
+        let (mut gradient, mut hessian) = (vec![0.0; k_max], nalgebra::DMatrix::<f64>::zeros(k_max, k_max));
+        for n in 0..energies.n_samples() {
+            let term = |k: usize| n_k[k].ln() + f[k] - energies.at(k, n);
+            let terms: Vec<f64> = (0..k_max).map(term).collect();
+            let sum = log_sum_exp(&terms);
+            let p: Vec<f64> = terms.iter().map(|t| (t - sum).exp()).collect();
+            for i in 0..k_max {
+                gradient[i] += p[i];
+                hessian[(i, i)] += p[i];
+                (0..k_max).for_each(|j| hessian[(i, j)] -= p[i] * p[j]);
+            }
+        }
+        gradient.iter_mut().zip(&n_k).for_each(|(g, n)| *g -= n);
+        let rest = hessian.view((1, 1), (k_max - 1, k_max - 1)).clone_owned();
+        let right = nalgebra::DVector::from_iterator(k_max - 1, gradient[1..].iter().map(|g| -g));
+        let step = rest.lu().solve(&right).unwrap();
+        let scale = (1.0 / step.amax()).min(1.0);
+        f[1..].iter_mut().zip(step.iter()).for_each(|(f, d)| *f += scale * d);
+    }
+    f
+}
+
+#[test]
+fn an_independent_newton_iteration_meets_to_nine_digits() {
+    let mut system = Oscillators::ladder(6);
+    system.shift = (0..6).map(f64::from).collect();
+    let (energies, _) = system.sample(&[700, 50, 300, 2000, 10, 400], 21);
+    let independent = damped_newton(&energies, system.shift.clone());
+    let mbar = Mbar::new(&energies).unwrap();
+    assert!(mbar.certificate().residual < 1e-10);
+    for (fast, slow) in mbar.free_energies_kt().iter().zip(&independent) {
+        assert!((fast - slow).abs() < 1e-9, "{fast} {slow}");
+    }
+}
+
+#[test]
+fn the_covariance_matrix_holds_all_differences() {
+    let (energies, _) = Oscillators::ladder(5).sample(&[100, 80, 0, 120, 60], 1);
+    let mbar = Mbar::new(&energies).unwrap();
+    let (covariance, errors) = (mbar.covariance_matrix(), mbar.std_errors());
+    for (a, b) in (0..5).flat_map(|a| (0..5).map(move |b| (a, b))) {
+        let variance = covariance[a * 5 + a] + covariance[b * 5 + b] - 2.0 * covariance[a * 5 + b];
+        assert!((variance.max(0.0).sqrt() - errors[a][b]).abs() < 1e-9);
+        assert_eq!(errors[a][b], mbar.difference(a, b).unwrap().std_error);
+    }
+}
+
+/// The wells of `Oscillators::ladder(4)` with offsets of states and of samples.
+fn with_offsets(state_kt: [f64; 4], sample_kt: f64) -> (Vec<f64>, Vec<Vec<f64>>) {
+    let mut system = Oscillators::ladder(4);
+    system.shift = vec![0.0; 4];
+    let (energies, _) = system.sample(&[400, 300, 500, 200], 12);
+    let n = energies.n_samples();
+    let u = (0..4)
+        .flat_map(|k| {
+            let row = energies.row(k).to_vec();
+            // Rounded to 2⁻²⁰ first, so that offsets below 2³⁰ are added without rounding.
+            row.into_iter().enumerate().map(move |(i, u)| {
+                let u = (u * 2_f64.powi(20)).round() / 2_f64.powi(20);
+                u + state_kt[k] + if i % 3 == 0 { sample_kt } else { -0.5 * sample_kt }
+            })
+        })
+        .collect::<Vec<f64>>();
+    assert_eq!(u.len(), 4 * n);
+    let energies = ReducedEnergies::new(4, u, energies.state_of().to_vec()).unwrap();
+    let mbar = Mbar::new(&energies).unwrap();
+    assert!(mbar.certificate().residual < 1e-10);
+    let f = mbar.free_energies_kt().iter().zip(state_kt).map(|(f, offset)| f - (offset - state_kt[0]));
+    (f.collect(), mbar.std_errors())
+}
+
+#[test]
+fn offsets_of_a_thousand_million_kt_do_no_harm() {
+    let (plain, errors) = with_offsets([0.0; 4], 0.0);
+    for (state_kt, sample_kt) in
+        [([1e9, -1e9, 0.0, 5e8], 0.0), ([0.0; 4], 1e9), ([-1e9, 1e9, 3.0, -7.0], 5e8)]
+    {
+        let (f, sigma) = with_offsets(state_kt, sample_kt);
+        for k in 0..4 {
+            // The answer itself, 1e9 + something, holds 2⁻²³.
+            let digits = if state_kt == [0.0; 4] { 1e-9 } else { 5e-7 };
+            assert!((f[k] - plain[k]).abs() < digits, "{f:?} {plain:?}");
+            assert!((sigma[0][k] / errors[0][k] - 1.0).abs() < 1e-6 || k == 0, "{sigma:?} {errors:?}");
+        }
+    }
+}
+
+#[test]
+fn a_state_twice_is_the_same_state() {
+    let (energies, _) = Oscillators::ladder(3).sample(&[200, 150, 100], 6);
+    let single = Mbar::new(&energies).unwrap();
+    let u = [0, 1, 1, 2].iter().flat_map(|&k| energies.row(k).to_vec()).collect();
+    // The samples of state 1 are dealt out to both copies.
+    let state_of = energies.state_of().iter().enumerate().map(|(n, &k)| [0, 1 + n % 2, 3][k]).collect();
+    let doubled = ReducedEnergies::new(4, u, state_of).unwrap();
+    let doubled = Mbar::new(&doubled).unwrap();
+    let twins = doubled.difference(1, 2).unwrap();
+    assert!(twins.value.abs() < 1e-9 && twins.std_error < 1e-7, "{twins}");
+    for (from, to, of) in [(0, 1, 1), (0, 2, 1), (0, 3, 2)] {
+        let (a, b) = (doubled.difference(from, to).unwrap(), single.difference(from, of).unwrap());
+        assert!((a.value - b.value).abs() < 1e-9 && (a.std_error - b.std_error).abs() < 1e-9, "{a} {b}");
+    }
+}
+
+#[test]
+fn very_unequal_counts_do_no_harm() {
+    let system = Oscillators {
+        kappa: vec![1.0; 4],
+        center: vec![0.0, 0.5, 1.0, 1.5],
+        shift: vec![0.0, 1.0, 2.0, 3.0],
+    };
+    let (energies, _) = system.sample(&[200_000, 1, 1, 1], 3);
+    let mbar = Mbar::new(&energies).unwrap();
+    assert!(mbar.certificate().residual < 1e-10);
+    for k in 1..4 {
+        let difference = mbar.difference(0, k).unwrap();
+        // Nearly an exponential average: σ² = (exp(a²) − 1)/N.
+        let exact = (system.center[k].powi(2).exp_m1() / 200_003.0).sqrt();
+        assert!((difference.std_error / exact - 1.0).abs() < 0.1, "{difference} {exact}");
+        assert!(z_squared(&difference, system.exact(0, k)) < 16.0, "{difference}");
+    }
+}
+
+#[test]
+fn one_sample_of_each_state_has_a_closed_answer() {
+    // Two states, one sample each: Σ_n p_1n = 1 has the root of 1/(1+e^(w−f)) + 1/(1+e^(−w'−f)) = 1.
+    let (w, back) = (1.5, 0.7);
+    let energies = ReducedEnergies::new(2, vec![0.0, back, w, 0.0], vec![0, 1]).unwrap();
+    let mbar = Mbar::new(&energies).unwrap();
+    assert!((mbar.difference(0, 1).unwrap().value - 0.5 * (w - back)).abs() < 1e-9);
+    // Three equal states: all zero, whatever the samples.
+    let energies = ReducedEnergies::new(3, vec![4.0; 9], vec![0, 1, 2]).unwrap();
+    let difference = Mbar::new(&energies).unwrap().difference(0, 2).unwrap();
+    assert!(difference.value.abs() < 1e-12 && difference.std_error < 1e-9);
+}
+
+#[test]
+fn a_void_state_costs_nothing_but_itself() {
+    let (energies, x) = Oscillators::ladder(4).sample(&[100, 0, 80, 90], 5);
+    let whole = Mbar::new(&energies).unwrap();
+    let mut rows: Vec<Vec<f64>> = (0..4).map(|k| energies.row(k).to_vec()).collect();
+    rows[1][37] = f64::NAN;
+    let holed = ReducedEnergies::new(4, rows.concat(), energies.state_of().to_vec()).unwrap();
+    let mbar = Mbar::new(&holed).unwrap();
+    assert!(mbar.free_energies_kt()[1].is_nan() && mbar.difference(0, 1).is_none());
+    assert!(mbar.std_errors()[1][0].is_nan() && mbar.covariance_matrix()[5].is_nan());
+    assert_eq!(mbar.free_energies_kt()[3], whole.free_energies_kt()[3]);
+    let (a, b) = (mbar.difference(0, 3).unwrap(), whole.difference(0, 3).unwrap());
+    assert!((a.std_error - b.std_error).abs() < 1e-12);
+    let a = mbar.expectation(&mbar.weights(2), &x, "nm").unwrap();
+    let b = whole.expectation(&whole.weights(2), &x, "nm").unwrap();
+    assert!((a.value - b.value).abs() < 1e-12 && (a.std_error - b.std_error).abs() < 1e-12);
+}
+
+#[test]
+fn an_overflow_to_minus_infinity_is_no_weight_at_all() {
+    let (energies, _) = Oscillators::ladder(3).sample(&[50, 60, 70], 5);
+    let with = |value: f64| {
+        let mut rows: Vec<Vec<f64>> = (0..3).map(|k| energies.row(k).to_vec()).collect();
+        rows[2][10] = value;
+        let energies = ReducedEnergies::new(3, rows.concat(), energies.state_of().to_vec()).unwrap();
+        (Mbar::new(&energies).unwrap().free_energies_kt().to_vec(), energies.n_overflows())
+    };
+    let ((plus, none), (minus, one)) = (with(f64::INFINITY), with(f64::NEG_INFINITY));
+    assert_eq!((plus, none, one), (minus, 0, 1));
+}
+
+#[test]
+fn samples_that_count_half_are_worth_half() {
+    let (single, x) = Oscillators::ladder(3).sample(&[120; 3], 9);
+    let repeat = |values: &[f64]| -> Vec<f64> { values.iter().flat_map(|v| [*v; 2]).collect() };
+    let u: Vec<f64> = (0..3).flat_map(|k| repeat(&single.row(k))).collect();
+    let state_of: Vec<usize> = single.state_of().iter().flat_map(|s| [*s; 2]).collect();
+    let doubled = ReducedEnergies::new(3, u, state_of).unwrap();
+    let (one, half) = (Mbar::new(&single).unwrap(), Mbar::weighted(&doubled, vec![0.5; 720]).unwrap());
+    let (a, b) = (one.difference(0, 2).unwrap(), half.difference(0, 2).unwrap());
+    assert!((a.value - b.value).abs() < 1e-9 && (a.std_error - b.std_error).abs() < 1e-9, "{a} {b}");
+    let a = one.expectation(&one.weights(1), &x, "nm").unwrap();
+    let b = half.expectation(&half.weights(1), &repeat(&x), "nm").unwrap();
+    assert!((a.value - b.value).abs() < 1e-9 && (a.std_error - b.std_error).abs() < 1e-9, "{a} {b}");
+    assert_eq!(half.counts(), [120.0; 3]);
+    for bad in [vec![1.0; 719], vec![-1.0; 720], vec![f64::NAN; 720], vec![0.0; 720]] {
+        assert!(Mbar::weighted(&doubled, bad).is_err());
+    }
+}
+
+#[test]
+fn a_start_on_some_of_the_samples_ends_at_the_minimum_of_all() {
+    // Enough samples for both starts, states out of order, one of them with few samples.
+    let mut system = Oscillators::ladder(4);
+    system.center = vec![1.8, 0.0, 1.2, 0.6];
+    let (energies, _) = system.sample(&[4000, 9000, 130, 2500], 2);
+    let mbar = Mbar::new(&energies).unwrap();
+    let certificate = mbar.certificate();
+    assert!(certificate.residual < 1e-10 && certificate.iterations <= 4, "{certificate:?}");
+    let settings = MbarSettings { start_kt: Some(vec![0.0; 4]), ..Default::default() };
+    let direct = Mbar::with_settings(&energies, &settings).unwrap();
+    for (a, b) in mbar.free_energies_kt().iter().zip(direct.free_energies_kt()) {
+        assert!((a - b).abs() < 1e-8, "{a} {b}");
+    }
+}
+
+#[test]
+fn intervals_cover_as_they_say() {
+    let system =
+        Oscillators { kappa: vec![1.0, 1.5, 2.0], center: vec![0.0, 0.8, 1.6], shift: vec![0.0, 1.0, -1.0] };
+    let n_repeats = 300;
+    let (mut asymptotic, mut resampled) = (0, 0);
+    for seed in 0..n_repeats {
+        let (energies, _) = system.sample(&[60, 40, 80], 1000 + seed);
+        let mbar = Mbar::new(&energies).unwrap();
+        let difference = mbar.difference(0, 2).unwrap();
+        let off = (difference.value - system.exact(0, 2)).abs();
+        asymptotic += usize::from(off < 1.96 * difference.std_error);
+        let boot = bootstrap_free_energies(&mbar, Resampling::Samples, 100, &Streams::new(seed)).unwrap();
+        resampled += usize::from(off < 1.96 * boot.std_errors[2]);
+    }
+    // 95 % of 300 is 285 with a deviation of 3.8; small samples take a per cent off.
+    for covered in [asymptotic, resampled] {
+        assert!((270..=297).contains(&covered), "{asymptotic} {resampled}");
     }
 }

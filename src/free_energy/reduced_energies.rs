@@ -2,6 +2,7 @@
 
 use super::energy_source::{EnergySource, Storage, Stretch, in_single_precision, stretch_length};
 use crate::error::{Error, Result};
+use rayon::prelude::*;
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
@@ -83,6 +84,13 @@ impl ReducedEnergies {
 
     /// Errors for numbers that no analysis can use; finds void states and overflows.
     fn check_numbers(&mut self) -> Result<()> {
+        if let Storage::Double(values) = &self.storage {
+            let finite =
+                |piece: &[f64]| piece.iter().fold(true, |finite, u| finite & (u.abs() < f64::INFINITY));
+            if values.par_chunks(1 << 15).all(finite) {
+                return Ok(());
+            }
+        }
         let mut void = vec![false; self.n_states];
         let mut overflows = Vec::new();
         let mut scratch = Vec::new();
@@ -98,7 +106,7 @@ impl ReducedEnergies {
                 Storage::Streamed(_) => Stretch { values: &scratch, stride: samples.len() },
                 storage => storage.stretch(self.n_states, self.n_samples, samples.clone(), &mut scratch)?,
             };
-            for state in 0..self.n_states {
+            for (state, void) in void.iter_mut().enumerate() {
                 let row = &stretch.values[state * stretch.stride..][..samples.len()];
                 if row.iter().fold(true, |finite, u| finite & (u.abs() < f64::INFINITY)) {
                     continue;
@@ -116,7 +124,7 @@ impl ReducedEnergies {
                             format!("{u} for sample {n} in {}", self.names[state]),
                         ));
                     }
-                    void[state] |= u.is_nan();
+                    *void |= u.is_nan();
                     if u == f64::NEG_INFINITY {
                         overflows.push(state * self.n_samples + n);
                     }
@@ -273,6 +281,11 @@ impl ReducedEnergies {
     /// Whether a stretch of any length costs nothing.
     pub(super) fn is_direct(&self) -> bool {
         self.storage.is_direct()
+    }
+
+    /// Whether energies are read whenever they are needed.
+    pub(super) fn is_streamed(&self) -> bool {
+        matches!(self.storage, Storage::Streamed(_))
     }
 
     /// u of every sample in one state; in single precision up to a number common to all states.

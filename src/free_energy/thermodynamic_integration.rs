@@ -135,15 +135,16 @@ pub fn spline_interval_weights(lambda: &[f64]) -> Result<Vec<Vec<f64>>> {
         for i in 1..inner {
             let factor = h[i] / 6.0 / diagonal[i - 1];
             diagonal[i] -= factor * h[i] / 6.0;
-            for value in 0..n {
-                second[i + 1][value] -= factor * second[i][value];
-            }
+            let before = second[i].clone();
+            second[i + 1].iter_mut().zip(before).for_each(|(m, before)| *m -= factor * before);
         }
         for i in (0..inner).rev() {
             let above = if i + 1 < inner { h[i + 1] / 6.0 } else { 0.0 };
-            for value in 0..n {
-                second[i + 1][value] = (second[i + 1][value] - above * second[i + 2][value]) / diagonal[i];
-            }
+            let after = second[i + 2].clone();
+            second[i + 1]
+                .iter_mut()
+                .zip(after)
+                .for_each(|(m, after)| *m = (*m - above * after) / diagonal[i]);
         }
     }
     let weights = |k: usize| {

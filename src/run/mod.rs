@@ -3,6 +3,7 @@
 //! [`run`] does the main job; [`stage`] does one stage of it; [`check`] only looks. All three begin by
 //! resolving a [`plan::Plan`] and reading the data, so what is wrong is said before any long work.
 
+pub mod alchemical;
 pub mod beads;
 pub mod catalogue;
 pub mod config;
@@ -13,11 +14,12 @@ pub mod plan;
 pub mod pmf;
 pub mod provenance;
 pub mod reweight;
-pub mod series;
+mod series;
 pub mod simulate;
 pub mod source;
 pub mod stages;
 mod summary;
+pub mod u_kn;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;

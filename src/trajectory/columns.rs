@@ -86,15 +86,7 @@ impl Columns {
 
     /// Which column is meant by a name or, where no column has it as its name, by a number from 1.
     pub fn index_of(&self, name: &str) -> Result<usize> {
-        let by_name = || self.names.iter().position(|known| known == name);
-        let by_number =
-            || name.parse::<usize>().ok().filter(|n| (1..=self.names.len()).contains(n)).map(|n| n - 1);
-        by_name().or_else(by_number).ok_or_else(|| {
-            let hint = did_you_mean(name, self.names.iter().map(String::as_str));
-            let found = format!("the columns {}", self.names.join(", "));
-            let hint = if hint.starts_with("known") { String::new() } else { hint };
-            Error::file(&self.path, "", format!("a column `{name}`"), found).with_hint(hint)
-        })
+        find(&self.path, &self.names, name)
     }
 
     /// A column by its name or number.
@@ -158,6 +150,19 @@ impl Columns {
             ));
         }
     }
+}
+
+/// Which of the columns `names` is meant by a name or a number from 1.
+pub(super) fn find(path: &Path, names: &[String], name: &str) -> Result<usize> {
+    let by_name = || names.iter().position(|known| known == name);
+    let by_number = || name.parse::<usize>().ok().filter(|n| (1..=names.len()).contains(n)).map(|n| n - 1);
+    by_name().or_else(by_number).ok_or_else(|| {
+        let hint = did_you_mean(name, names.iter().map(String::as_str));
+        // The names stand in the message already.
+        let hint = if hint.starts_with("known") { String::new() } else { hint };
+        let found = format!("the columns {}", names.join(", "));
+        Error::file(path, "", format!("a column `{name}`"), found).with_hint(hint)
+    })
 }
 
 /// A NumPy array `[row]` or `[row][column]` of numbers.

@@ -14,6 +14,7 @@ mod decomposition;
 mod ensemble;
 #[cfg(feature = "hdf5")]
 mod hdf5;
+pub mod lines;
 mod load;
 mod numpy;
 pub mod plumed;

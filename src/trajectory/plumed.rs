@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 pub use hills::{Hills, read_hills};
 
-use super::columns::{Columns, TableKind};
+use super::columns::{Columns, TableKind, find};
 use crate::error::{Error, Result};
 
 /// A table with a header `#! FIELDS`.
@@ -32,21 +32,7 @@ pub struct PlumedTable {
 impl PlumedTable {
     /// A column by its name, or by its number from 1 where no column is called so.
     pub fn column(&self, name: &str) -> Result<&[f64]> {
-        if let Some(index) = self.fields.iter().position(|field| field == name) {
-            return Ok(&self.columns[index]);
-        }
-        // The error of the general table names the columns there are.
-        let names = Columns {
-            path: self.path.clone(),
-            kind: TableKind::Plumed,
-            names: self.fields.clone(),
-            values: Vec::new(),
-            lines: Vec::new(),
-            settings: Vec::new(),
-            restarts: Vec::new(),
-            warnings: Vec::new(),
-        };
-        Ok(&self.columns[names.index_of(name)?])
+        Ok(&self.columns[find(&self.path, &self.fields, name)?])
     }
 
     /// Number of rows.

@@ -11,18 +11,29 @@ use rustfft::num_complex::Complex;
 /// Lags that are summed whatever their sign, so that an anticorrelated start does not end the sum.
 const MINIMAL_LAG: usize = 3;
 
+/// Lags that are summed directly before a Fourier transform pays.
+const DIRECT_LAGS: usize = 48;
+
 /// g ≥ 1 of a series in order of time; its effective sample size is N / g.
 ///
 /// A series that never changes says nothing about its correlation time and counts as one value: g = N.
 pub fn statistical_inefficiency(series: &[f64]) -> f64 {
     let n = series.len();
-    let correlation = autocorrelation(series);
-    if n < 2 || correlation.is_empty() {
-        return (n as f64).max(1.0);
-    }
+    let Some((mean, variance)) = moments(series) else { return (n as f64).max(1.0) };
     let mut g = 1.0;
-    for (lag, value) in correlation.iter().enumerate().skip(1).take(n - 2) {
-        if *value <= 0.0 && lag > MINIMAL_LAG {
+    let about: Vec<f64> = series.iter().map(|x| x - mean).collect();
+    let mut products = Vec::new();
+    for lag in 1..n.saturating_sub(1) {
+        let sum = if lag <= DIRECT_LAGS {
+            about[lag..].iter().zip(&about).map(|(x, y)| x * y).sum()
+        } else {
+            if products.is_empty() {
+                products = lagged_products(series, mean);
+            }
+            products[lag]
+        };
+        let value = sum / ((n - lag) as f64 * variance);
+        if value <= 0.0 && lag > MINIMAL_LAG {
             break;
         }
         g += 2.0 * value * (1.0 - lag as f64 / n as f64);
@@ -30,17 +41,14 @@ pub fn statistical_inefficiency(series: &[f64]) -> f64 {
     g.max(1.0)
 }
 
-/// C(t) for t = 0 … N − 1 without bias from the number of pairs; empty when the series is constant.
-fn autocorrelation(series: &[f64]) -> Vec<f64> {
-    let n = series.len();
-    let mean = series.iter().sum::<f64>() / n as f64;
-    let variance = series.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n as f64;
+/// Mean and variance; `None` for a series that never changes, or of fewer than two values.
+fn moments(series: &[f64]) -> Option<(f64, f64)> {
+    let n = series.len() as f64;
+    let mean = series.iter().sum::<f64>() / n;
+    let variance = series.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
     let scale = series.iter().fold(0.0_f64, |largest, x| largest.max(x.abs()));
-    if !variance.is_finite() || variance <= (1e-14 * scale).powi(2) {
-        return Vec::new();
-    }
-    let products = lagged_products(series, mean);
-    products.iter().enumerate().map(|(lag, sum)| sum / ((n - lag) as f64 * variance)).collect()
+    (series.len() > 1 && variance.is_finite() && variance > (1e-14 * scale).powi(2))
+        .then_some((mean, variance))
 }
 
 /// Σ_i (x_i − mean)(x_{i+t} − mean) for t = 0 … N − 1, by the theorem of Wiener and Khinchin.
@@ -118,9 +126,14 @@ const DRIFT_DEVIATIONS: f64 = 1.0;
 const DRIFT_SIGNIFICANCE: f64 = 5.0;
 /// Values farther than this many deviations from the median are drawn in to there.
 const CLIP_DEVIATIONS: f64 = 6.0;
-/// A later beginning must be worth more than this factor in effective samples: the largest of many noisy estimates is
-/// too large, and its g too small.
-const WORTHWHILE: f64 = 1.15;
+/// A later beginning must be worth more effective samples than all by this many times the scatter of that number:
+/// the largest of many noisy estimates is too large, and its g too small.
+const WORTHWHILE_SCATTER: f64 = 2.0;
+
+/// Relative standard deviation of an estimate of g from n values, √(2 (2 W + 1) / n) with a window of W ≈ g lags.
+pub fn inefficiency_scatter(inefficiency: f64, n: usize) -> f64 {
+    (2.0 * (2.0 * inefficiency + 1.0) / n as f64).sqrt()
+}
 
 /// Finds the beginning t₀ that maximises the number of independent values (N − t₀) / g(t₀) (Chodera, J. Chem. Theory
 /// Comput. 12, 1799, 2016), on a coarse set of t₀ and then around the best.
@@ -156,7 +169,8 @@ pub fn detect_equilibration(series: &[f64]) -> Result<Equilibration> {
         (low, high) = (best.0.saturating_sub(step), (best.0 + step).min(n - 1));
         step = (step / 5).max(1);
     }
-    let start = if best.1 > WORTHWHILE * whole { best.0 } else { 0 };
+    let scatter = inefficiency_scatter((n - best.0) as f64 / best.1, n - best.0);
+    let start = if best.1 > (1.0 + WORTHWHILE_SCATTER * scatter) * whole { best.0 } else { 0 };
     let rest = &clipped[start..];
     let inefficiency = statistical_inefficiency(rest);
     let (drift, drift_significance) = linear_drift(rest);
@@ -282,9 +296,9 @@ mod tests {
             (0..n - lag).map(|i| (series[i] - mean) * (series[i + lag] - mean)).sum::<f64>()
                 / (n - lag) as f64
         };
-        let correlation = autocorrelation(&series);
+        let products = lagged_products(&series, mean);
         for lag in [0, 1, 7, 200, 256] {
-            assert!((correlation[lag] - covariance(lag) / covariance(0)).abs() < 1e-12);
+            assert!((products[lag] / (n - lag) as f64 - covariance(lag)).abs() < 1e-12);
         }
     }
 

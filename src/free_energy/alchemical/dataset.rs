@@ -11,14 +11,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// Whether a sample has no derivative because none was written, which is no mistake.
-fn is_missing(series: &Series, sample: usize) -> bool {
-    let n = series.components.len();
-    series.dudl_kt[sample * n..(sample + 1) * n].iter().all(|value| value.is_nan())
-        && series.sources.len() > 1
-        && !series.u_kt.is_empty()
-}
-
 /// λ vectors closer than this in every component are one state.
 const SAME_LAMBDA: f64 = 1e-6;
 /// Temperatures closer than this are one temperature, K.
@@ -113,6 +105,11 @@ impl Dataset {
 
     /// Joins what the readers found.
     pub fn assemble(series: Vec<Series>) -> Result<Self> {
+        let mut unusable = Vec::new();
+        let series: Vec<Series> = series
+            .into_iter()
+            .map(|series| with_finite_derivatives(series, &mut unusable))
+            .collect::<Result<_>>()?;
         let series: Vec<Series> = joined(series).into_iter().filter(|s| s.n_samples() > 0).collect();
         let Some(first) = series.first() else {
             return Err(Error::invalid("alchemical data", "samples in at least one file", "none"));
@@ -121,6 +118,7 @@ impl Dataset {
             .iter()
             .flat_map(|series| &series.warnings)
             .map(|text| Verdict::new(Severity::Warning, "input", text))
+            .chain(unusable)
             .collect();
         same_components(first, &series)?;
         let temperature_k = same_temperature(&series)?;
@@ -208,7 +206,6 @@ impl Dataset {
         }
         if with_derivatives {
             self.dudl_kt = vec![f64::NAN; n_components * n];
-            let mut bad = Vec::new();
             for (place, &(s, sample)) in order.iter().enumerate() {
                 let series = &series[s];
                 if series.dudl_kt.is_empty() {
@@ -216,43 +213,10 @@ impl Dataset {
                 }
                 for component in 0..n_components {
                     let value = series.dudl_kt[sample * n_components + component];
-                    if !value.is_finite() && !is_missing(series, sample) {
-                        bad.push((s, sample, component));
-                    }
                     self.dudl_kt[component * n + place] = value;
                 }
             }
-            if let Some(&(s, sample, component)) = bad.first() {
-                self.without_derivatives(&series[s], sample, component, bad.len())?;
-            }
         }
-        Ok(())
-    }
-
-    /// Derivatives that are no numbers cost thermodynamic integration, and all when there is nothing else.
-    fn without_derivatives(
-        &mut self,
-        series: &Series,
-        sample: usize,
-        component: usize,
-        n_bad: usize,
-    ) -> Result<()> {
-        let name = &self.components[component];
-        if self.u_kt.is_empty() {
-            let value = series.dudl_kt[sample * self.components.len() + component];
-            return Err(bad_number(series, sample, format!("a finite derivative by {name}"), value));
-        }
-        let (path, place) = series.place(sample);
-        self.verdicts.push(Verdict::new(
-            Severity::Warning,
-            "bad_derivatives",
-            format!(
-                "`{}`, {place}: the derivative by {name} is not a finite number, one of {n_bad}: no thermodynamic \
-                 integration",
-                path.display()
-            ),
-        ));
-        self.dudl_kt.clear();
         Ok(())
     }
 
@@ -395,6 +359,65 @@ fn same_temperature(series: &[Series]) -> Result<f64> {
     }
 }
 
+/// The series without samples whose derivative is no number.
+///
+/// They are left out of everything, as other programs do: what wrote such a number may have gone wrong
+/// elsewhere. Where no derivative at all is a number, it is the derivatives that are left out.
+fn with_finite_derivatives(series: Series, verdicts: &mut Vec<Verdict>) -> Result<Series> {
+    let (width, n_components) = (series.states.len(), series.components.len());
+    if series.dudl_kt.is_empty() {
+        return Ok(series);
+    }
+    let bad = |n: usize| {
+        series.dudl_kt[n * n_components..(n + 1) * n_components].iter().position(|x| !x.is_finite())
+    };
+    let n_samples = series.n_samples();
+    let kept: Vec<usize> = (0..n_samples).filter(|&n| bad(n).is_none()).collect();
+    let Some((first, component)) = (0..n_samples).find_map(|n| Some((n, bad(n)?))) else { return Ok(series) };
+    let (path, place) = series.place(first);
+    let name = &series.components[component];
+    let n_bad = n_samples - kept.len();
+    let said = format!("`{}`, {place}: the derivative by {name} is not a finite number", path.display());
+    if kept.is_empty() {
+        if series.u_kt.is_empty() {
+            let value = series.dudl_kt[first * n_components + component];
+            return Err(bad_number(&series, first, format!("a finite derivative by {name}"), value));
+        }
+        let message = format!("{said}, and so are all others: no thermodynamic integration");
+        verdicts.push(Verdict::new(Severity::Warning, "bad_derivatives", message));
+        return Ok(Series { dudl_kt: Vec::new(), ..series });
+    }
+    let message = format!("{said}; {n_bad} samples like it, of {n_samples}, were left out");
+    verdicts.push(Verdict::new(Severity::Warning, "bad_derivatives", message));
+    let n_columns = if series.u_kt.is_empty() { 0 } else { width };
+    Ok(chosen(&series, &kept, n_columns))
+}
+
+/// Some samples of a series, in the order given; `n_columns` is 0 where it holds no energies.
+fn chosen(series: &Series, samples: &[usize], n_columns: usize) -> Series {
+    let rows = |values: &[f64], width: usize| -> Vec<f64> {
+        samples.iter().flat_map(|&n| values[n * width..(n + 1) * width].iter().copied()).collect()
+    };
+    Series {
+        time: samples.iter().map(|&n| series.time[n]).collect(),
+        state_of: samples.iter().map(|&n| series.state_of[n]).collect(),
+        u_kt: rows(&series.u_kt, n_columns),
+        computed: series.computed.as_ref().map(|computed| {
+            samples
+                .iter()
+                .flat_map(|&n| computed[n * n_columns..(n + 1) * n_columns].iter().copied())
+                .collect()
+        }),
+        dudl_kt: rows(&series.dudl_kt, if series.dudl_kt.is_empty() { 0 } else { series.components.len() }),
+        origin: samples.iter().map(|&n| series.origin[n]).collect(),
+        sources: series.sources.clone(),
+        states: series.states.clone(),
+        components: series.components.clone(),
+        warnings: series.warnings.clone(),
+        ..*series
+    }
+}
+
 /// Energies and derivatives of one simulation that stand apart become one series, joined by their times.
 ///
 /// Samples at which only one of the two was written stay in it, without the other.
@@ -469,28 +492,14 @@ fn join(energies: &Series, derivatives: &Series) -> Series {
         joined.origin.push(Origin { source: origin.source + first_source, ..origin });
     }
     joined.computed = Some(computed);
-    sorted_by_time(joined)
+    sorted_by_time(&joined)
 }
 
 /// The same samples in order of time; what was added at the end goes where it belongs.
-fn sorted_by_time(series: Series) -> Series {
+fn sorted_by_time(series: &Series) -> Series {
     let mut order: Vec<usize> = (0..series.n_samples()).collect();
     order.sort_by(|&a, &b| series.time[a].total_cmp(&series.time[b]));
-    let (width, n_components) = (series.states.len(), series.components.len());
-    let rows = |values: &[f64], width: usize| -> Vec<f64> {
-        order.iter().flat_map(|&n| values[n * width..(n + 1) * width].iter().copied()).collect()
-    };
-    Series {
-        time: order.iter().map(|&n| series.time[n]).collect(),
-        state_of: order.iter().map(|&n| series.state_of[n]).collect(),
-        u_kt: rows(&series.u_kt, width),
-        computed: series.computed.as_ref().map(|computed| {
-            order.iter().flat_map(|&n| computed[n * width..(n + 1) * width].iter().copied()).collect()
-        }),
-        dudl_kt: rows(&series.dudl_kt, n_components),
-        origin: order.iter().map(|&n| series.origin[n]).collect(),
-        ..series
-    }
+    chosen(series, &order, series.states.len())
 }
 
 /// All λ vectors in the order of the path.
@@ -847,13 +856,17 @@ mod tests {
     }
 
     #[test]
-    fn a_derivative_that_is_no_number_costs_integration_only() {
-        let mut bad = series("bad.xvg", 0, &[0.0, 1.0]);
+    fn samples_with_a_derivative_that_is_no_number_are_left_out() {
+        let mut bad = series("bad.xvg", 0, &[0.0, 1.0, 2.0]);
         bad.dudl_kt[1] = f64::NAN;
         let data = Dataset::assemble(vec![bad.clone()]).unwrap();
-        assert_eq!((data.dudl_kt.len(), data.u_kt.len(), kinds(&data)), (0, 6, vec!["bad_derivatives"]));
+        assert_eq!((data.time.as_slice(), kinds(&data)), (&[0.0, 2.0][..], vec!["bad_derivatives"]));
+        assert!(data.verdicts[0].message.contains("line 11"), "{}", data.verdicts[0].message);
+        bad.dudl_kt.fill(f64::NAN);
+        let data = Dataset::assemble(vec![bad.clone()]).unwrap();
+        assert_eq!((data.dudl_kt.len(), data.u_kt.len(), kinds(&data)), (0, 9, vec!["bad_derivatives"]));
         bad.u_kt.clear();
-        assert!(Dataset::assemble(vec![bad]).unwrap_err().to_string().contains("line 11"));
+        assert!(Dataset::assemble(vec![bad]).unwrap_err().to_string().contains("line 10"));
     }
 
     #[test]

@@ -336,3 +336,102 @@ impl Nodes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::free_energy::alchemical::{State, Window};
+
+    /// Two samples at each λ vector with derivatives `slope` ± 0.1 in every component.
+    fn data(lambda: &[Vec<f64>], slope: impl Fn(&[f64], usize) -> f64) -> Dataset {
+        let m = lambda[0].len();
+        let n = 2 * lambda.len();
+        let mut dudl_kt = vec![0.0; m * n];
+        for (k, lambda) in lambda.iter().enumerate() {
+            for c in 0..m {
+                dudl_kt[c * n + 2 * k] = slope(lambda, c) + 0.1;
+                dudl_kt[c * n + 2 * k + 1] = slope(lambda, c) - 0.1;
+            }
+        }
+        let state = |lambda: &Vec<f64>| State { lambda: lambda.clone(), name: format!("λ = {lambda:?}") };
+        let window = |state: usize| {
+            let samples = 2 * state..2 * state + 2;
+            Window { state, parts: vec![samples.clone()], samples, sources: Vec::new() }
+        };
+        Dataset {
+            temperature_k: 300.0,
+            components: (0..m).map(|c| format!("λ{c}")).collect(),
+            states: lambda.iter().map(state).collect(),
+            windows: (0..lambda.len()).map(window).collect(),
+            state_of: (0..n).map(|n| n / 2).collect(),
+            time: (0..n).map(|n| (n % 2) as f64).collect(),
+            time_unit: "ps",
+            u_kt: Vec::new(),
+            dudl_kt,
+            has_holes: false,
+            void_states: Vec::new(),
+            verdicts: Vec::new(),
+        }
+    }
+
+    fn path(data: &Dataset, rule: TiRule) -> Result<PathEstimate> {
+        let nodes = Nodes::new(data).expect("there are derivatives");
+        let rule = nodes.rule(rule, data)?;
+        Ok(nodes.path(&rule, &nodes.means(data, &vec![1.0; data.n_samples()]), true))
+    }
+
+    #[test]
+    fn a_path_with_a_corner_is_integrated_piece_by_piece() {
+        // Charges first, then van der Waals; the derivative of the one at rest is large and has no part.
+        let lambda: Vec<Vec<f64>> = (0..=8)
+            .map(|k| vec![(f64::from(k) / 4.0).min(1.0), (f64::from(k) / 4.0 - 1.0).max(0.0)])
+            .collect();
+        let slope = |lambda: &[f64], c: usize| if c == 0 { 3.0 - 2.0 * lambda[0] } else { -5.0 * lambda[1] };
+        let data = data(&lambda, slope);
+        for rule in [TiRule::Trapezoid, TiRule::Spline] {
+            let path = path(&data, rule).unwrap();
+            assert!(
+                (path.delta_f[4] - 2.0).abs() < 1e-12 && (path.delta_f[8] + 0.5).abs() < 1e-12,
+                "{path:?}"
+            );
+            assert!((path.steps.iter().sum::<f64>() - path.delta_f[8]).abs() < 1e-12);
+        }
+        let nodes = Nodes::new(&data).unwrap();
+        assert_eq!(nodes.pieces(), [(0, 4), (4, 8)]);
+        // Two samples ± 0.1 have a mean with a standard error of 0.1; the trapezoid has ½, 1, 1, 1, ½ quarters.
+        let error = path(&data, TiRule::Trapezoid).unwrap().std_error[4];
+        assert!((error - 0.1 * 0.25 * 3.5_f64.sqrt()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_path_back_has_the_other_sign_and_splines_see_curvature() {
+        let forth: Vec<Vec<f64>> = [0.0, 0.1, 0.4, 0.6, 1.0].iter().map(|l| vec![*l]).collect();
+        let back: Vec<Vec<f64>> = forth.iter().rev().cloned().collect();
+        let slope = |lambda: &[f64], _: usize| (3.0 * lambda[0]).exp();
+        let exact = (3.0_f64.exp() - 1.0) / 3.0;
+        let value = |lambda: &[Vec<f64>], rule| path(&data(lambda, slope), rule).unwrap().delta_f[4];
+        for rule in [TiRule::Trapezoid, TiRule::Spline] {
+            assert!((value(&forth, rule) + value(&back, rule)).abs() < 1e-12);
+        }
+        let off = |rule| (value(&forth, rule) - exact).abs();
+        assert!(off(TiRule::Spline) < 0.5 * off(TiRule::Trapezoid));
+    }
+
+    #[test]
+    fn gauss_and_legendre_need_their_nodes() {
+        let slope = |lambda: &[f64], _: usize| 4.0 * lambda[0].powi(3) + 1.0;
+        let with = |lambda: &[f64]| {
+            let lambda: Vec<Vec<f64>> = lambda.iter().map(|l| vec![*l]).collect();
+            path(&data(&lambda, slope), TiRule::Gauss)
+        };
+        // Three nodes are exact for a polynomial of degree three; rounded to four digits nearly so.
+        for lambda in [&[0.1127, 0.5, 0.8873][..], &[0.0, 0.1127, 0.5, 0.8873, 1.0], &[0.21132, 0.78868]] {
+            let path = with(lambda).unwrap();
+            assert!((path.delta_f.last().unwrap() - 2.0).abs() < 1e-3, "{path:?}");
+            assert!(path.std_error.last().unwrap().is_finite() && path.delta_f[0] == 0.0);
+        }
+        assert!((with(&[1.0, 0.8873, 0.5, 0.1127, 0.0]).unwrap().delta_f[4] + 2.0).abs() < 1e-3);
+        let error = with(&[0.0, 0.25, 0.5, 0.75, 1.0]).unwrap_err().to_string();
+        assert!(error.contains("0.11270, 0.50000, 0.88730") && error.contains("0.25000"), "{error}");
+    }
+}

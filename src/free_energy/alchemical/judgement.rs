@@ -15,7 +15,7 @@ const NO_OVERLAP: f64 = 1e-3;
 const ONE_SHARED: f64 = 1.0;
 /// Independent samples of a state below which its errors deserve less trust, and below which they deserve none.
 const FEW: f64 = 50.0;
-const TOO_FEW: f64 = 10.0;
+const TOO_FEW: f64 = 5.0;
 /// Halves that differ by more combined errors than this have not converged; by more than the second, not at all.
 const NOT_CONVERGED: f64 = 3.0;
 const FAR_FROM_CONVERGED: f64 = 5.0;
@@ -73,17 +73,17 @@ impl Judge<'_, '_> {
                 format!("{{{}}}", names.join("; "))
             })
             .collect();
-        // Neighbouring sampled states of different groups: where a window would join them.
-        let group_of = |state: usize| groups.iter().position(|group| group.contains(&state));
-        let missing: Vec<String> = self
-            .neighbours()
-            .filter(|(link, _)| group_of(link.from) != group_of(link.to))
-            .map(|(link, step)| {
+        let (Some(multistate), Some(mbar)) = (self.work.multistate, &self.work.mbar) else { return };
+        let missing: Vec<String> = mbar
+            .missing_overlaps()
+            .iter()
+            .map(|gap| {
+                let (a, b) = (multistate.rows[gap.states.0], multistate.rows[gap.states.1]);
                 format!(
                     "{} and {} (they share {:.1e} samples)",
-                    self.name(link.from),
-                    self.name(link.to),
-                    step.shared
+                    self.name(a.min(b)),
+                    self.name(a.max(b)),
+                    gap.shared_samples
                 )
             })
             .collect();

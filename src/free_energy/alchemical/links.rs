@@ -301,22 +301,19 @@ impl Chain {
             self.step_errors[link.from] = step.variance.sqrt();
         }
         self.delta_f[link.to] = self.delta_f[link.from] + step.value;
-        // cov(f_i, step) is that with the link before for the state that it led to, and nothing for those earlier.
-        let mut with_step = vec![0.0; n];
-        if link.from > 0 {
-            with_step[link.from] = covariance;
-        }
+        // Of the states reached before, only the last moves with the samples that the two links share.
+        let covariance = if link.from > 0 { covariance } else { 0.0 };
         for i in 0..n {
             let known = self.covariance[i * n + link.from];
             if i == link.to || known.is_nan() {
                 continue;
             }
-            let value = known + with_step[i];
+            let value = if i == link.from { known + covariance } else { known };
             self.covariance[i * n + link.to] = value;
             self.covariance[link.to * n + i] = value;
         }
         self.covariance[link.to * n + link.to] =
-            self.covariance[link.from * n + link.from] + step.variance + 2.0 * with_step[link.from];
+            self.covariance[link.from * n + link.from] + step.variance + 2.0 * covariance;
     }
 
     fn std_error(&self) -> Vec<f64> {

@@ -12,6 +12,8 @@ mod links;
 mod multistate;
 mod resampling;
 mod subsampling;
+#[cfg(test)]
+mod tests;
 pub mod verdict;
 mod workflow;
 

@@ -20,14 +20,12 @@ pub(super) struct Multistate {
 }
 
 impl Multistate {
-    /// `None` where there are no energies, or not all of them.
-    pub fn new(data: &Dataset, counts: &[f64]) -> Result<Option<Self>> {
-        if data.u_kt.is_empty() || data.has_holes {
-            return Ok(None);
-        }
+    /// Of a data set with energies of all samples in all states.
+    pub fn new(data: &Dataset, counts: &[f64]) -> Result<Self> {
         let n_states = data.states.len();
         let rows: Vec<usize> = (0..n_states).filter(|k| !data.void_states.contains(k)).collect();
-        let samples: Vec<usize> = data.samples_with_energies().into_iter().filter(|&n| counts[n] > 0.0).collect();
+        let samples: Vec<usize> =
+            data.samples_with_energies().into_iter().filter(|&n| counts[n] > 0.0).collect();
         let mut u = Vec::with_capacity(rows.len() * samples.len());
         for &state in &rows {
             let row = data.u_of_state(state);
@@ -38,7 +36,7 @@ impl Multistate {
         let state_of = samples.iter().map(|&n| row_of[data.state_of[n]]).collect();
         let names = rows.iter().map(|&k| data.states[k].name.clone()).collect();
         let energies = ReducedEnergies::new(rows.len(), u, state_of)?.with_names(names)?;
-        Ok(Some(Self { energies, rows, samples, n_states }))
+        Ok(Self { energies, rows, samples, n_states })
     }
 
     /// Counts of the samples that are columns here.
@@ -49,9 +47,10 @@ impl Multistate {
     /// Solves with samples counted as given.
     pub fn solve(&self, counts: &[f64]) -> Result<Mbar<'_>> {
         let counts = self.counts(counts);
-        let once = counts.iter().all(|count| *count == 1.0);
-        let mbar = Mbar::new(&self.energies)?;
-        if once { Ok(mbar) } else { mbar.resampled(counts) }
+        if counts.iter().all(|count| *count == 1.0) {
+            return Mbar::new(&self.energies);
+        }
+        Mbar::weighted(&self.energies, counts)
     }
 
     /// f_last − f_first and its error, NaN and ∞ where these are not linked.
@@ -69,27 +68,24 @@ impl Multistate {
     /// All states.
     pub fn path(&self, mbar: &Mbar, counts: &[f64]) -> PathEstimate {
         let n = self.n_states;
-        let pair = |i: usize, j: usize| {
-            let estimate = mbar.difference(self.row(i)?, self.row(j)?)?;
-            Some((estimate.value, estimate.std_error))
-        };
+        let (f, sigma, rows_covariance) =
+            (mbar.free_energies_kt(), mbar.std_errors(), mbar.covariance_matrix());
         let unknown = (f64::NAN, f64::INFINITY);
+        let pair = |i: usize, j: usize| match (self.row(i), self.row(j)) {
+            (Some(i), Some(j)) if sigma[i][j].is_finite() => (f[j] - f[i], sigma[i][j]),
+            _ => unknown,
+        };
         let mut path = PathEstimate::empty(Estimator::Mbar);
-        (path.delta_f, path.std_error) =
-            (0..n).map(|i| if i == 0 { (0.0, 0.0) } else { pair(0, i).unwrap_or(unknown) }).unzip();
-        (path.steps, path.step_errors) = (0..n - 1).map(|i| pair(i, i + 1).unwrap_or(unknown)).unzip();
-        let mut covariance = vec![f64::NAN; n * n];
-        for i in 0..n {
-            for j in 0..=i {
-                let between = if i == j { Some((0.0, 0.0)) } else { pair(i, j) };
-                let value = between.map_or(f64::NAN, |(_, error)| {
-                    0.5 * (path.std_error[i].powi(2) + path.std_error[j].powi(2) - error * error)
-                });
-                covariance[i * n + j] = value;
-                covariance[j * n + i] = value;
+        (path.delta_f, path.std_error) = (0..n).map(|i| if i == 0 { (0.0, 0.0) } else { pair(0, i) }).unzip();
+        (path.steps, path.step_errors) = (0..n - 1).map(|i| pair(i, i + 1)).unzip();
+        path.covariance = vec![f64::NAN; n * n];
+        if self.row(0).is_some() {
+            for (a, &i) in self.rows.iter().enumerate() {
+                for (b, &j) in self.rows.iter().enumerate() {
+                    path.covariance[i * n + j] = rows_covariance[a * self.rows.len() + b];
+                }
             }
         }
-        path.covariance = covariance;
         path.error_method = "asymptotic covariance".into();
         path.max_gradient = Some(mbar.certificate().residual);
         self.enthalpies(mbar, counts, &mut path);
@@ -111,7 +107,8 @@ impl Multistate {
         let mut mean = vec![0.0; n_rows];
         for row in 0..n_rows {
             let (weights, u) = (mbar.weights(row), self.energies.row(row));
-            mean[row] = weights.iter().zip(u.iter()).filter(|(w, _)| **w > 0.0).map(|(w, u)| w * u).sum::<f64>();
+            mean[row] =
+                weights.iter().zip(u.iter()).filter(|(w, _)| **w > 0.0).map(|(w, u)| w * u).sum::<f64>();
             for n in (0..n_samples).filter(|&n| weights[n] > 0.0) {
                 let root = weights[n] / counts[n].sqrt();
                 w[(n, row)] = root;

@@ -3,15 +3,20 @@
 //! The samples of a state form a ring, of which stretches of b samples are drawn from random places (Politis and
 //! Romano 1992). The mean of a stretch varies less than it should, because what lies before and after it is
 //! correlated with it: for a correlation that decays as ρ^t by the factor 1 − (g² − 1)(1 − ρ^b) / 2 b g. And resamples
-//! vary about the mean of the sample by (1 − b/N) less than samples vary about the truth. Both are made up for by
+//! vary about the mean of the sample, by 1 − b/N less than samples vary about the truth. Both are made up for by
 //! drawing that many samples fewer.
 
 use super::Dataset;
 use crate::random::{Purpose, Rng, Streams};
 use rand::Rng as _;
 
-/// Length of a stretch in statistical inefficiencies.
-const STRETCH: f64 = 3.0;
+/// Length of a stretch in statistical inefficiencies, each of which is two correlation times. With longer ones there
+/// are so few that their spread is uncertain, and intervals cover less often.
+const STRETCH: f64 = 1.0;
+
+/// Stretches not drawn: one as the mean is that of the sample, and (1.96² + 1) / 2 because the spread of ν stretches is
+/// uncertain, where Student's t is wider than a Gaussian by that share of 1 / ν.
+const LOST_STRETCHES: f64 = 3.4;
 
 /// The rings of all states.
 #[derive(Debug, Clone)]
@@ -48,7 +53,7 @@ impl Rings {
             let stretch = if g > 1.0 { ((STRETCH * g).ceil() as usize).clamp(1, n.div_ceil(4)) } else { 1 };
             let (b, rho) = (stretch as f64, (g - 1.0) / (g + 1.0));
             let edges = 1.0 - (g * g - 1.0) * (1.0 - rho.powf(b)) / (2.0 * b * g);
-            let n_drawn = (((n - stretch) as f64 * edges).round() as usize).max(1);
+            let n_drawn = (((n as f64 - LOST_STRETCHES * b) * edges).round() as usize).max(1);
             rings.push(Ring { samples, stretch, n_drawn });
         }
         Self { rings, counts: counts.to_vec() }

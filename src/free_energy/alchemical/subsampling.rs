@@ -8,34 +8,34 @@
 //! N²: time is N √N.
 
 use std::cmp::Ordering;
-use std::ops::Range;
 
 /// What is kept of one series.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Subsample {
-    /// t₀.
-    pub start: usize,
+    /// Sample at t₀.
+    pub first: usize,
     /// g after t₀.
     pub inefficiency: f64,
     /// Places of the samples that are kept.
     pub kept: Vec<usize>,
 }
 
-/// Keeps what alchemlyb keeps of one file, given the times and the series that decides.
-pub(super) fn subsample(samples: Range<usize>, time: &[f64], series: &[f64]) -> Subsample {
+/// Keeps what alchemlyb keeps of the samples of one file, given all times and the series that decides.
+pub(super) fn subsample(samples: &[usize], time: &[f64], series: &[f64]) -> Subsample {
     // Of samples with one time the first is kept; then they are sorted by time.
-    let mut order: Vec<usize> = samples.clone().collect();
-    order.sort_by(|&a, &b| time[a].partial_cmp(&time[b]).unwrap_or(Ordering::Equal));
-    order.dedup_by(|later, earlier| time[*later] == time[*earlier]);
-    let values: Vec<f64> = order.iter().map(|&n| series[n - samples.start]).collect();
+    let mut order: Vec<usize> = (0..samples.len()).collect();
+    let at = |place: usize| time[samples[place]];
+    order.sort_by(|&a, &b| at(a).partial_cmp(&at(b)).unwrap_or(Ordering::Equal));
+    order.dedup_by(|later, earlier| at(*later) == at(*earlier));
+    let values: Vec<f64> = order.iter().map(|&place| series[place]).collect();
     let (start, inefficiency) = detect(&values);
     let rest = values.len() - start;
     let kept = (0..)
         .map(|k| (k as f32 * inefficiency).round_ties_even() as usize)
         .take_while(|&place| place < rest)
-        .map(|place| order[start + place])
+        .map(|place| samples[order[start + place]])
         .collect();
-    Subsample { start, inefficiency: f64::from(inefficiency), kept }
+    Subsample { first: samples[order[start]], inefficiency: f64::from(inefficiency), kept }
 }
 
 /// t₀ and g(t₀).
@@ -118,7 +118,7 @@ mod tests {
         let (start, g) = detect(&relaxing);
         assert!(start == 8 && (g - 5.994_46).abs() < 1e-5, "{start} {g}");
         let time: Vec<f64> = (0..200).map(f64::from).collect();
-        let kept = subsample(0..200, &time, &relaxing).kept;
+        let kept = subsample(&(0..200).collect::<Vec<_>>(), &time, &relaxing).kept;
         assert_eq!(kept[..8], [8, 14, 20, 26, 32, 38, 44, 50]);
         let periodic: Vec<f64> = (0..150).map(|i| f64::from((i * i / 9) % 7)).collect();
         let (start, g) = detect(&periodic);
@@ -130,7 +130,7 @@ mod tests {
     fn equal_times_count_once_and_order_is_by_time() {
         let time = [9.0, 0.0, 2.0, 1.0, 1.0, 3.0];
         let series = [1.0, -1.0, 1.0, 7.0, 1.0];
-        let subsample = subsample(1..6, &time, &series);
+        let subsample = subsample(&[1, 2, 3, 4, 5], &time, &series);
         assert!(subsample.kept.iter().all(|&n| n != 4), "{subsample:?}");
         assert!(subsample.kept.windows(2).all(|pair| time[pair[0]] < time[pair[1]]));
     }

@@ -14,7 +14,7 @@ use crate::free_energy::bootstrap::deviation;
 use rayon::prelude::*;
 
 /// All estimators, best first.
-const ALL: [Estimator; 7] = [
+pub(super) const ALL: [Estimator; 7] = [
     Estimator::Mbar,
     Estimator::Bar,
     Estimator::Ti,
@@ -23,6 +23,11 @@ const ALL: [Estimator; 7] = [
     Estimator::GaussianForward,
     Estimator::GaussianReverse,
 ];
+
+/// Those that are tried where none is named. Cumulants of the second order are biased wherever energies are not
+/// Gaussian, and have to be asked for.
+const BY_DEFAULT: [Estimator; 5] =
+    [Estimator::Mbar, Estimator::Bar, Estimator::Ti, Estimator::ExpForward, Estimator::ExpReverse];
 
 /// Everything that estimators and diagnostics work on.
 pub(super) struct Work<'a> {
@@ -52,20 +57,19 @@ pub fn analyse(data: &Dataset, settings: &AnalysisSettings) -> Result<Analysis> 
         ));
     }
     let sampling = sampling(data, settings.decorrelation)?;
-    let multistate = Multistate::new(data, &sampling.energy_counts)?;
     let links = Links::new(data);
     let nodes = Nodes::new(data);
-    let wanted = wanted(data, settings, &links, nodes.as_ref(), multistate.is_some())?;
+    let wanted = wanted(data, settings, &links, nodes.as_ref())?;
+    let multistate = if wanted.contains(&Estimator::Mbar) {
+        Some(Multistate::new(data, &sampling.energy_counts)?)
+    } else {
+        None
+    };
     let rule = match &nodes {
         Some(nodes) if wanted.contains(&Estimator::Ti) => Some(nodes.rule(settings.ti_rule, data)?),
         _ => None,
     };
-    let mbar = match &multistate {
-        Some(multistate) if wanted.contains(&Estimator::Mbar) => {
-            Some(multistate.solve(&sampling.energy_counts)?)
-        }
-        _ => None,
-    };
+    let mbar = multistate.as_ref().map(|all| all.solve(&sampling.energy_counts)).transpose()?;
     let means = nodes.as_ref().map_or_else(Vec::new, |nodes| nodes.means(data, &sampling.slope_counts));
     let bar =
         if links.is_empty() { Vec::new() } else { links.steps(Estimator::Bar, &sampling.energy_counts)? };
@@ -106,10 +110,9 @@ fn wanted(
     settings: &AnalysisSettings,
     links: &Links,
     nodes: Option<&Nodes>,
-    with_mbar: bool,
 ) -> Result<Vec<Estimator>> {
     let lacks = |estimator: Estimator| match estimator {
-        Estimator::Mbar if with_mbar => None,
+        Estimator::Mbar if !data.u_kt.is_empty() && !data.has_holes => None,
         Estimator::Mbar if data.u_kt.is_empty() => Some("energies of the samples in the other states"),
         Estimator::Mbar => {
             Some("energies of all samples in all states (use BAR, which needs only neighbours)")
@@ -120,7 +123,8 @@ fn wanted(
         _ => None,
     };
     if settings.estimators.is_empty() {
-        let mut possible: Vec<Estimator> = ALL.into_iter().filter(|&one| lacks(one).is_none()).collect();
+        let mut possible: Vec<Estimator> =
+            BY_DEFAULT.into_iter().filter(|&one| lacks(one).is_none()).collect();
         // Nodes that are not those of Gauss and Legendre are an error only where TI is asked for.
         if let (TiRule::Gauss, Some(nodes)) = (settings.ti_rule, nodes) {
             nodes.rule(TiRule::Gauss, data)?;
@@ -225,8 +229,9 @@ impl Work<'_> {
     }
 
     fn bootstrap(&self, estimates: &mut [PathEstimate]) {
-        let energies = Rings::new(self.data, &self.sampling.energy_counts, &self.sampling.block_inefficiency);
-        let slopes = Rings::new(self.data, &self.sampling.slope_counts, &self.sampling.block_inefficiency);
+        let energies =
+            Rings::new(self.data, &self.sampling.energy_counts, &self.sampling.energy_inefficiency);
+        let slopes = Rings::new(self.data, &self.sampling.slope_counts, &self.sampling.slope_inefficiency);
         let kinds: Vec<Estimator> = estimates.iter().map(|path| path.estimator).collect();
         // [resample][estimator][state].
         let replicates: Vec<Vec<Option<Vec<f64>>>> = (0..self.settings.n_bootstrap)

@@ -14,10 +14,12 @@ mod control;
 #[cfg(test)]
 mod tests;
 
+use rayon::prelude::*;
+
 use control::{Control, section, value_of};
 
 use super::series::{Format, Origin, Series};
-use super::text::{self, Text, number};
+use super::text::{self, Lines, Text, number};
 use crate::error::Result;
 use crate::units::GAS_CONSTANT;
 
@@ -36,10 +38,12 @@ pub(super) fn is_format(head: &[u8]) -> bool {
 
 /// Reads outputs, one run after the other; runs of one λ in order of their time, however the files are named.
 pub(super) fn read(files: &[Text], temperature_k: Option<f64>) -> Result<Vec<Series>> {
-    let mut runs = Vec::new();
-    for (source, file) in files.iter().enumerate() {
-        runs.extend(Parser::new(file, source).runs()?);
-    }
+    let runs: Vec<Vec<Run>> = files
+        .par_iter()
+        .enumerate()
+        .map(|(source, file)| Parser::new(file, source).runs())
+        .collect::<Result<_>>()?;
+    let runs: Vec<Run> = runs.into_iter().flatten().collect();
     let lambdas: Vec<f64> = runs.iter().map(|run| run.clambda).collect();
     let first_of_lambda = |run: &Run| lambdas.iter().position(|lambda| *lambda == run.clambda);
     let mut order: Vec<&Run> = runs.iter().collect();
@@ -122,9 +126,6 @@ impl Run {
     }
 }
 
-/// Lines with their numbers, and whether they are complete.
-type Lines<'a> = Box<dyn Iterator<Item = (u32, &'a [u8], bool)> + 'a>;
-
 /// A pass over the lines of one file.
 struct Parser<'a> {
     file: &'a Text,
@@ -134,8 +135,7 @@ struct Parser<'a> {
 
 impl<'a> Parser<'a> {
     fn new(file: &'a Text, source: usize) -> Self {
-        let lines: Lines<'a> = Box::new(file.lines());
-        Self { file, source, lines: lines.peekable() }
+        Self { file, source, lines: file.lines().peekable() }
     }
 
     fn place(&self, line: u32) -> String {
@@ -395,7 +395,10 @@ impl<'a> Parser<'a> {
                 return Some((step as i64, None, at));
             }
             self.lines.next();
-            if complete && let Some(value) = value_of(bytes, b" DV/DL") {
+            if complete
+                && bytes.starts_with(b" DV/DL")
+                && let Some(value) = value_of(bytes, b" DV/DL")
+            {
                 return Some((step as i64, Some(value.unwrap_or(f64::NAN)), at));
             }
         }

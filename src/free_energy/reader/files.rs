@@ -4,6 +4,8 @@ use std::cmp::Ordering;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
+
 use super::Format;
 use crate::error::{Error, Result};
 
@@ -54,13 +56,14 @@ fn in_directory(directory: &Path, format: Option<Format>) -> Result<Vec<PathBuf>
     let mut files = Vec::new();
     search(directory, 0, &mut files)?;
     files.sort_by(|a, b| natural(&a.to_string_lossy(), &b.to_string_lossy()));
-    let mut found: Vec<(PathBuf, Format)> = Vec::new();
-    for file in files {
-        let Some(known) = beginning(&file).ok().as_deref().and_then(recognise) else { continue };
-        if format.is_none_or(|format| format == known) {
-            found.push((file, known));
-        }
-    }
+    let known = |file: &PathBuf| beginning(file).ok().as_deref().and_then(recognise);
+    let known: Vec<Option<Format>> = files.par_iter().map(known).collect();
+    let found: Vec<(PathBuf, Format)> = files
+        .into_iter()
+        .zip(known)
+        .filter_map(|(file, known)| Some((file, known?)))
+        .filter(|(_, known)| format.is_none_or(|format| format == *known))
+        .collect();
     let mut formats: Vec<Format> = found.iter().map(|(_, format)| *format).collect();
     formats.dedup();
     formats.sort_by_key(|format| name(*format));

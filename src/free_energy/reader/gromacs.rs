@@ -118,6 +118,10 @@ impl Header {
         for (column, (line, legend)) in
             self.legends.iter().enumerate().map(|(index, legend)| (index + 1, legend))
         {
+            if legend.is_empty() {
+                let found = format!("none for s{}", column - 1);
+                return Err(file.error(*line, "a legend for every column", found, ""));
+            }
             match Column::of(file, *line, legend)? {
                 Column::State => state_column = state_column.or(Some(column)),
                 Column::Energy => energy = energy.or(Some(column)),

@@ -193,6 +193,9 @@ fn numbers_that_are_none_stay() {
 fn other_files_of_grace_are_refused() {
     assert!(refusal("@ s0 legend \"Potential\"\n0 1\n").contains("dH/dλ"));
     assert!(refusal("0 1\n").contains("@"));
+    let gap: String =
+        TWO.lines().filter(|line| !line.contains("s4 ")).map(|line| format!("{line}\n")).collect();
+    assert!(refusal(gap + &rows(1)).contains("none for s4"));
     assert!(refusal("").contains("empty"));
     let mismatch = refusal(TWO.replace("to (0.0000, 0.0000)", "to 0.0000") + &rows(1));
     assert!(mismatch.contains("2 components"), "{mismatch}");

@@ -9,15 +9,22 @@
 mod amber;
 mod damage;
 mod files;
+mod frame;
 mod gomc;
 mod gromacs;
 #[cfg(test)]
 mod gromacs_tests;
 mod namd;
+pub mod parquet;
+#[cfg(test)]
+mod real_tests;
 mod rows;
 pub mod series;
 mod table;
+#[cfg(test)]
+mod table_tests;
 pub mod text;
+mod windows;
 
 pub use series::{Format, Origin, Series};
 pub use text::Text;
@@ -81,7 +88,7 @@ pub fn read(options: &ReadOptions) -> Result<Vec<Series>> {
         }
     }
     by_file.sort_by_key(|(index, _)| *index);
-    let series: Vec<Series> = by_file.into_iter().map(|(_, series)| series).collect();
+    let series = joined(by_file.into_iter().map(|(_, series)| series).collect());
     require_one_temperature(&series)?;
     Ok(series)
 }
@@ -122,8 +129,43 @@ fn dispatch(format: Format, files: &[Text], temperature_k: Option<f64>) -> Resul
         Format::Amber => amber::read(files, temperature_k),
         Format::Namd => namd::read(files, temperature_k),
         Format::Table => table::read(files, temperature_k),
-        Format::Parquet => Err(Error::invalid("format", "gromacs, amber, namd, gomc or table", "parquet")),
+        Format::Parquet => parquet::read(files, temperature_k),
     }
+}
+
+/// Tables with energies and tables with derivatives of the same samples (times and states) as one series.
+fn joined(series: Vec<Series>) -> Vec<Series> {
+    let is_table = |series: &Series| matches!(series.format, Format::Table | Format::Parquet);
+    let lambda = |series: &Series, sample: usize| series.states[series.state_of[sample]].clone();
+    let fits = |one: &Series, half: &Series| {
+        is_table(one)
+            && !one.u_kt.is_empty()
+            && one.dudl_kt.is_empty()
+            && one.components == half.components
+            && one.time == half.time
+            // A temperature that is not known agrees with any.
+            && (one.temperature_k.is_nan()
+                || half.temperature_k.is_nan()
+                || (one.temperature_k - half.temperature_k).abs() <= 0.01)
+            && (0..half.n_samples()).all(|sample| lambda(one, sample) == lambda(half, sample))
+    };
+    let mut all: Vec<Option<Series>> = series.into_iter().map(Some).collect();
+    for index in 0..all.len() {
+        let is_half = |half: &Series| is_table(half) && half.u_kt.is_empty();
+        let Some(half) = all[index].take_if(|series| is_half(series)) else { continue };
+        match all.iter_mut().flatten().find(|one| fits(one, &half)) {
+            Some(one) => {
+                one.dudl_kt = half.dudl_kt;
+                one.sources.extend(half.sources);
+                one.warnings.extend(half.warnings);
+                if one.temperature_k.is_nan() {
+                    one.temperature_k = half.temperature_k;
+                }
+            }
+            None => all[index] = Some(half),
+        }
+    }
+    all.into_iter().flatten().collect()
 }
 
 fn first_line(text: &Text) -> String {

@@ -17,6 +17,8 @@ mod tests;
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use parts::{Energies, Part, natural_key, parts};
 
 use super::series::{Format, Origin, Series};
@@ -43,8 +45,10 @@ pub(super) fn read(files: &[Text], temperature_k: Option<f64>) -> Result<Vec<Ser
     order.sort_by_cached_key(|file| natural_key(&files[*file].path));
     let mut windows: Vec<Window> = Vec::new();
     let mut warnings = Vec::new();
-    for file in order {
-        for part in parts(files, file)? {
+    let found: Vec<_> = order.par_iter().map(|file| parts(&files[*file], *file)).collect::<Result<_>>()?;
+    for (parts, damaged) in found {
+        warnings.extend(damaged);
+        for part in parts {
             add(&mut windows, part, files, &mut warnings);
         }
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::super::lines::{Lines, number, numbers, words};
 use super::{Columns, TableKind};
 use crate::error::{Error, Result};
 
@@ -9,9 +10,7 @@ use crate::error::{Error, Result};
 pub(super) fn read(path: &Path, bytes: &[u8]) -> Result<Columns> {
     let kind = recognise(bytes);
     let mut reader = Reader::new(path, kind, separator(kind, bytes));
-    for (index, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
-        let complete = line.ends_with(b"\n");
-        let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
+    for (number, line, complete) in Lines::new(bytes) {
         if !reader.line(number, line.trim_ascii(), complete)? {
             break;
         }
@@ -42,16 +41,10 @@ fn separator(kind: TableKind, bytes: &[u8]) -> Option<u8> {
     (kind == TableKind::Csv).then(|| if first.contains(&b';') { b';' } else { b',' })
 }
 
-/// A number as programs write it: `1.5`, `-2e3`, `1.0D+02`, `nan`, `-inf`; an empty cell is NaN.
-fn number(word: &[u8]) -> Option<f64> {
-    let text = std::str::from_utf8(word).ok()?.trim();
-    if text.is_empty() {
-        return Some(f64::NAN);
-    }
-    text.parse().ok().or_else(|| {
-        let has_digit = text.bytes().any(|byte| byte.is_ascii_digit());
-        has_digit.then(|| text.replace(['D', 'd'], "e").parse().ok())?
-    })
+/// A number in a cell; an empty one is NaN.
+fn cell_number(cell: &[u8]) -> Option<f64> {
+    let cell = cell.trim_ascii();
+    if cell.is_empty() { Some(f64::NAN) } else { number(cell) }
 }
 
 /// What stands in quotation marks, without them.
@@ -120,7 +113,7 @@ impl<'a> Reader<'a> {
     /// Cells of a line; those of a CSV may be in quotation marks, which then hide separators.
     fn cells<'b>(&self, line: &'b [u8]) -> Vec<&'b [u8]> {
         let Some(separator) = self.separator else {
-            return line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).collect();
+            return words(line).collect();
         };
         let mut quoted = false;
         line.split(|byte| {
@@ -211,27 +204,34 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A row of numbers, or the names above the first.
-    fn row(&mut self, number_of_line: u32, line: &'a [u8], complete: bool) -> Result<()> {
-        let mut row = std::mem::take(&mut self.row);
+    /// The numbers of a line; the first cell that is not one, which becomes NaN.
+    fn parse(&self, line: &[u8], row: &mut Vec<f64>) -> Option<String> {
+        if self.separator.is_none() && numbers(line, row).is_ok() {
+            return None;
+        }
         row.clear();
         let mut bad = None;
-        let mut take = |cell: &[u8]| match number(cell) {
-            Some(value) => row.push(value),
-            None => {
+        let mut take = |cell: &[u8]| {
+            let value = cell_number(cell);
+            if value.is_none() {
                 bad.get_or_insert_with(|| unquoted(&cell[..cell.len().min(60)]));
-                row.push(f64::NAN);
             }
+            row.push(value.unwrap_or(f64::NAN));
         };
         match self.separator {
-            None => line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).for_each(&mut take),
+            None => words(line).for_each(&mut take),
             Some(_) if line.contains(&b'"') => {
-                let cells: Vec<Vec<u8>> =
-                    self.cells(line).into_iter().map(|cell| unquoted(cell).into_bytes()).collect();
-                cells.iter().for_each(|cell| take(cell));
+                self.cells(line).into_iter().for_each(|cell| take(unquoted(cell).as_bytes()));
             }
             Some(separator) => line.split(|byte| *byte == separator).for_each(&mut take),
         }
+        bad
+    }
+
+    /// A row of numbers, or the names above the first.
+    fn row(&mut self, number_of_line: u32, line: &'a [u8], complete: bool) -> Result<()> {
+        let mut row = std::mem::take(&mut self.row);
+        let bad = self.parse(line, &mut row);
         let first = self.table.lines.is_empty();
         if first && bad.is_some() && self.names.is_empty() && self.table.kind != TableKind::Plumed {
             self.names = self.cells(line).into_iter().map(unquoted).collect();

@@ -20,8 +20,9 @@ use crate::trajectory::columns::Columns;
 /// PLUMED's cutoff of the half square in the exponent.
 const CUTOFF: f64 = 6.25;
 
-/// Points that one task sums.
-const CHUNK: usize = 32;
+/// Points that one task sums, and hills that it looks at together.
+const POINTS: usize = 32;
+const BLOCK: usize = 128;
 
 /// Deposited Gaussians, in order of time.
 #[derive(Debug, Clone)]
@@ -173,21 +174,26 @@ impl Hills {
         self.sum(points, n_hills, |hill| -self.heights[hill])
     }
 
-    fn sum(&self, points: &[f64], n_hills: usize, height: impl Fn(usize) -> f64 + Sync) -> Vec<f64> {
+    /// Σ height × kernel at points `[point][variable]`.
+    fn sum(&self, points: &[f64], n_hills: usize, height: impl Fn(usize) -> f64) -> Vec<f64> {
         let n_cvs = self.cvs.len();
         let n_hills = n_hills.min(self.n_hills());
         let heights: Vec<f64> = (0..n_hills).map(height).collect();
+        let axes: Vec<Axis> = (0..n_cvs).map(|cv| self.axis(cv, n_hills)).collect();
         let end = (-CUTOFF).exp();
         let (scale, shift) =
             if self.stretched { (1.0 / (1.0 - end), -end / (1.0 - end)) } else { (1.0, 0.0) };
         let mut bias = vec![0.0; points.len() / n_cvs];
-        bias.par_chunks_mut(CHUNK).zip(points.par_chunks(CHUNK * n_cvs)).for_each(|(bias, points)| {
-            let mut distance = vec![0.0; n_cvs];
+        bias.par_chunks_mut(POINTS).zip(points.par_chunks(POINTS * n_cvs)).for_each(|(bias, points)| {
+            let mut distances = vec![[0.0; BLOCK]; n_cvs];
             for (bias, point) in bias.iter_mut().zip(points.chunks_exact(n_cvs)) {
-                for (hill, height) in heights.iter().enumerate() {
-                    let half_square = self.half_square(hill, point, &mut distance);
-                    if half_square < CUTOFF {
-                        *bias += height * (scale * (-half_square).exp() + shift);
+                for (block, heights) in heights.chunks(BLOCK).enumerate() {
+                    let half_squares =
+                        half_squares(&axes, point, block * BLOCK, heights.len(), &mut distances);
+                    for (height, half_square) in heights.iter().zip(half_squares) {
+                        if half_square < CUTOFF {
+                            *bias += height * (scale * (-half_square).exp() + shift);
+                        }
                     }
                 }
             }
@@ -195,33 +201,71 @@ impl Hills {
         bias
     }
 
-    /// ½ (s − c)ᵀ Σ⁻¹ (s − c) of a hill; some value above the cutoff where it is above.
-    fn half_square(&self, hill: usize, point: &[f64], distance: &mut [f64]) -> f64 {
+    /// One variable of the first hills.
+    fn axis(&self, cv: usize, n_hills: usize) -> Axis {
         let n_cvs = self.cvs.len();
-        let center = &self.centers[hill * n_cvs..(hill + 1) * n_cvs];
         let width = if self.multivariate { n_cvs * (n_cvs + 1) / 2 } else { n_cvs };
-        let sigma = &self.sigmas[hill * width..(hill + 1) * width];
-        let mut half_square = 0.0;
-        for i in 0..n_cvs {
-            let mut d = point[i] - center[i];
-            if let Some((low, high)) = self.domains[i] {
-                let period = high - low;
-                d -= period * (d / period).round();
-            }
-            let scaled = if self.multivariate {
-                // Forward substitution: L y = d gives |y|² = dᵀ (L Lᵀ)⁻¹ d.
-                let row = &sigma[i * (i + 1) / 2..];
-                let known: f64 = (0..i).map(|j| row[j] * distance[j]).sum();
-                (d - known) / row[i]
-            } else {
-                d / sigma[i]
-            };
-            distance[i] = scaled;
-            half_square += 0.5 * scaled * scaled;
-            if half_square >= CUTOFF {
-                break;
+        let sigma = |hill: usize, column: usize| self.sigmas[hill * width + column];
+        let row = cv * (cv + 1) / 2;
+        let domain = self.domains[cv];
+        let center = (0..n_hills).map(|hill| wrapped(self.centers[hill * n_cvs + cv], domain)).collect();
+        if !self.multivariate {
+            let scale = (0..n_hills).map(|hill| 1.0 / sigma(hill, cv)).collect();
+            return Axis { domain, center, scale, mixing: Vec::new() };
+        }
+        let scale: Vec<f64> = (0..n_hills).map(|hill| 1.0 / sigma(hill, row + cv)).collect();
+        let mixing =
+            (0..cv).map(|j| (0..n_hills).map(|hill| sigma(hill, row + j) * scale[hill]).collect()).collect();
+        Axis { domain, center, scale, mixing }
+    }
+}
+
+/// One variable of all hills: centres, 1 / σ (or 1 / L_ii), and L_ij / L_ii for j < i where L is not diagonal.
+struct Axis {
+    domain: Option<(f64, f64)>,
+    center: Vec<f64>,
+    scale: Vec<f64>,
+    mixing: Vec<Vec<f64>>,
+}
+
+/// The image of a value inside its domain.
+fn wrapped(value: f64, domain: Option<(f64, f64)>) -> f64 {
+    match domain {
+        None => value,
+        Some((low, high)) => value - (high - low) * ((value - low) / (high - low)).floor(),
+    }
+}
+
+/// ½ (s − c)ᵀ Σ⁻¹ (s − c) of a block of hills; `distances` is room for y = L⁻¹ (s − c), with |y|² the square.
+fn half_squares(
+    axes: &[Axis],
+    point: &[f64],
+    first: usize,
+    n: usize,
+    distances: &mut [[f64; BLOCK]],
+) -> [f64; BLOCK] {
+    let mut half_squares = [0.0; BLOCK];
+    for (cv, axis) in axes.iter().enumerate() {
+        let (known, rest) = distances.split_at_mut(cv);
+        let distance = &mut rest[0][..n];
+        let (center, scale) = (&axis.center[first..first + n], &axis.scale[first..first + n]);
+        let at = wrapped(point[cv], axis.domain);
+        let (period, half) =
+            axis.domain.map_or((0.0, f64::INFINITY), |(low, high)| (high - low, 0.5 * (high - low)));
+        for ((y, center), scale) in distance.iter_mut().zip(center).zip(scale) {
+            let d = at - center;
+            let d = if d > half { d - period } else { d };
+            let d = if d < -half { d + period } else { d };
+            *y = d * scale;
+        }
+        for (mixing, known) in axis.mixing.iter().zip(known) {
+            for ((y, mixing), known) in distance.iter_mut().zip(&mixing[first..first + n]).zip(known.iter()) {
+                *y -= mixing * known;
             }
         }
-        half_square
+        for (half_square, y) in half_squares.iter_mut().zip(distance.iter()) {
+            *half_square += 0.5 * y * y;
+        }
     }
+    half_squares
 }

@@ -131,3 +131,29 @@ fn hills_that_make_no_sense_are_errors() {
     assert!(error.contains("line 7") && error.contains("height"), "{error}");
     assert!(hills_of("#! FIELDS time phi\n1 2\n").is_err());
 }
+
+#[test]
+fn files_as_plumed_writes_them() {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/alchemical");
+    let table = read_colvar(&home.join("plumed/COLVAR")).unwrap();
+    let time = table.column("time").unwrap();
+    assert_eq!(time.len(), 90);
+    assert!(time.windows(2).all(|pair| (pair[1] - pair[0] - 0.2).abs() < 1e-6));
+    assert!(
+        table.warnings[0].contains("line 67") && table.warnings[0].contains("10 rows"),
+        "{:?}",
+        table.warnings
+    );
+
+    let expected: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(home.join("engines.json")).unwrap()).unwrap();
+    let numbers = |key: &str| -> Vec<f64> {
+        expected["plumed"][key].as_array().unwrap().iter().flat_map(|x| x.as_f64()).collect()
+    };
+    let hills = read_hills(&home.join("plumed/HILLS")).unwrap();
+    assert!(hills.stretched && hills.bias_factors.iter().all(|factor| *factor == 8.0));
+    let found = hills.free_energy(&numbers("points"), hills.n_hills());
+    for (found, expected) in found.iter().zip(numbers("free_energy")) {
+        assert!((found - expected).abs() < 1e-12, "{found} {expected}");
+    }
+}

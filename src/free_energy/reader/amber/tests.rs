@@ -139,3 +139,40 @@ fn the_temperature_must_be_the_one_given() {
 fn the_format_is_known_by_its_beginning() {
     assert!(is_format(HEADER.as_bytes()) && !is_format(b"# dhdl of GROMACS"));
 }
+
+#[test]
+fn trimmed_outputs_are_what_alchemlyb_reads() {
+    let home = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/alchemical");
+    let expected: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(home.join("engines.json")).unwrap()).unwrap();
+    for (name, frames) in expected["amber"].as_object().unwrap() {
+        let file = Text::read(&home.join(format!("amber/{name}.out.bz2"))).unwrap().0;
+        let series = read(&[file], None).unwrap();
+        for (key, values) in [
+            ("u_nk", series.iter().find(|series| !series.u_kt.is_empty()).map(|series| &series.u_kt)),
+            ("dHdl", series.iter().find(|series| !series.dudl_kt.is_empty()).map(|series| &series.dudl_kt)),
+        ] {
+            let (values, frame) = (values.unwrap(), &frames[key]);
+            let numbers = |key: &str| -> Vec<f64> {
+                frame[key].as_array().unwrap().iter().flat_map(|x| x.as_f64()).collect()
+            };
+            let (first, last, mean) = (numbers("first"), numbers("last"), numbers("mean"));
+            let (n, width) = (frame["n"].as_u64().unwrap() as usize, first.len());
+            assert_eq!(values.len(), n * width, "{name} {key}");
+            let near = |found: f64, expected: f64| {
+                assert!(
+                    (found - expected).abs() < 1e-9 * expected.abs().max(1.0),
+                    "{name} {key}: {found} {expected}"
+                );
+            };
+            for column in 0..width {
+                near(values[column], first[column]);
+                near(values[(n - 1) * width + column], last[column]);
+                near(values.iter().skip(column).step_by(width).sum::<f64>() / n as f64, mean[column]);
+            }
+            if key == "u_nk" {
+                assert_eq!(series[0].states.concat(), numbers("states"));
+            }
+        }
+    }
+}

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use super::super::damage::{Damage, shown};
 use super::super::series::Origin;
-use super::super::text::{Text, number, words};
+use super::super::text::{Text, number, plain_number, words};
 use crate::error::Result;
 
 /// A part of a file name: `foo9` comes before `foo10`.
@@ -125,9 +126,60 @@ impl Part {
     }
 }
 
-/// Splits a file into windows and parts of windows.
-pub fn parts(files: &[Text], file: usize) -> Result<Vec<Part>> {
-    let text = &files[file];
+/// Whether a line holds an energy backwards (or forwards); `None` where it holds neither.
+fn direction(line: &[u8]) -> Option<bool> {
+    let forward = line.starts_with(b"FepEnergy:");
+    (forward || line.starts_with(b"FepE_back:")).then_some(!forward)
+}
+
+/// Where the n-th word of a line begins (from 0, between blanks), eight bytes at a time.
+pub(super) fn word_start(line: &[u8], n: u32) -> Option<usize> {
+    const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    let mut before = 0x80;
+    let mut seen = 0;
+    for (block, bytes) in line.chunks(8).enumerate() {
+        let padded = <[u8; 8]>::try_from(bytes).unwrap_or_else(|_| {
+            let mut padded = [b' '; 8];
+            padded.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+            padded
+        });
+        // The highest bit of each byte says whether it is a blank, and then whether a word begins there.
+        let differs = u64::from_le_bytes(padded) ^ 0x2020_2020_2020_2020;
+        let blank = !(((differs & LOW) + LOW) | differs | LOW);
+        let mut starts = !blank & (blank << 8 | before) & !LOW;
+        before = blank >> 56;
+        let count = ((starts >> 7).wrapping_mul(0x0101_0101_0101_0101) >> 56) as u32;
+        if seen + count > n {
+            (seen..n).for_each(|_| starts &= starts - 1);
+            return Some(8 * block + starts.trailing_zeros() as usize / 8);
+        }
+        seen += count;
+    }
+    None
+}
+
+/// Step and ΔE of a line, behind its first word; the word or line that is not as it should be.
+fn energy(line: &[u8], complete: bool) -> std::result::Result<(i64, f64), &[u8]> {
+    let value = |n: u32| {
+        let rest = &line[word_start(line, n).ok_or(line)?..];
+        match plain_number(rest) {
+            Some((value, length)) if rest.get(length).is_none_or(|byte| *byte == b' ') => Ok(value),
+            _ => {
+                let word = rest.split(|byte| *byte == b' ').next().unwrap_or_default();
+                number(word).ok_or(word)
+            }
+        }
+    };
+    // A line that was cut off behind ΔE is whole for this purpose.
+    if !complete && word_start(line, 6).is_none() {
+        return Err(line);
+    }
+    Ok((value(0)? as i64, value(5)?))
+}
+
+/// Splits a file into windows and parts of windows; says what was damaged.
+pub fn parts(text: &Text, file: usize) -> Result<(Vec<Part>, Vec<String>)> {
+    let mut damage = Damage::new(text);
     let mut parts = Vec::new();
     let new = |line: u32| Part { file, first_line: line, ..Part::default() };
     let mut part = new(1);
@@ -137,44 +189,27 @@ pub fn parts(files: &[Text], file: usize) -> Result<Vec<Part>> {
         let origin = Origin { source: file as u32, line };
         match bytes.first() {
             Some(b'F') => {
-                let back = if bytes.starts_with(b"FepEnergy:") {
-                    false
-                } else if bytes.starts_with(b"FepE_back:") {
-                    true
-                } else {
-                    continue;
-                };
+                let Some(back) = direction(bytes) else { continue };
                 has_content = true;
-                // A line cut off behind ΔE is whole for this purpose.
-                let mut fields = words(&bytes[10..]);
-                let step = fields.next().and_then(number);
-                let value = fields.nth(4);
-                if !complete && fields.next().is_none() {
-                    continue;
-                }
-                let (Some(step), Some(word)) = (step, value) else {
-                    return Err(text.error(
-                        line,
-                        "a step and, in the seventh column, an energy difference",
-                        format!("`{}`", String::from_utf8_lossy(&bytes[..bytes.len().min(120)])),
-                        "the file may be damaged here; remove the line",
-                    ));
+                let (step, value) = match energy(&bytes[10..], complete) {
+                    Ok(found) => found,
+                    Err(found) => {
+                        damage.bad(
+                            line,
+                            "a step and, in the seventh column, an energy difference",
+                            shown(found),
+                        )?;
+                        continue;
+                    }
                 };
-                let Some(value) = number(word) else {
-                    return Err(text.error(
-                        line,
-                        "an energy difference in the seventh column",
-                        format!("`{}`", String::from_utf8_lossy(word)),
-                        "",
-                    ));
-                };
+                damage.good();
                 let energies = match (part.starts, back) {
                     (true, false) => &mut part.forward,
                     (true, true) => &mut part.back,
                     (false, false) => &mut part.early_forward,
                     (false, true) => &mut part.early_back,
                 };
-                energies.push(step as i64, value, origin);
+                energies.push(step, value, origin);
             }
             Some(b'#') => {
                 let fields: Vec<&[u8]> = words(bytes).collect();
@@ -259,5 +294,5 @@ pub fn parts(files: &[Text], file: usize) -> Result<Vec<Part>> {
             "the run may have stopped before it began; leave this file out",
         ));
     }
-    Ok(parts)
+    Ok((parts, damage.warnings()?))
 }

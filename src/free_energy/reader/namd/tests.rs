@@ -112,3 +112,54 @@ fn what_cannot_be_read_is_an_error_with_a_line() {
     assert!(read(&[text("a", &content)], None).unwrap_err().to_string().contains("--temperature"));
     assert!(is_format(content.as_bytes()) && !is_format(b"MBAR Energy analysis"));
 }
+
+#[test]
+fn words_begin_where_blanks_end() {
+    let line = b"  12345678 a  bcdefghijklm  n";
+    let starts: Vec<usize> =
+        (0..line.len()).filter(|at| line[*at] != b' ' && (*at == 0 || line[at - 1] == b' ')).collect();
+    for (n, start) in starts.iter().enumerate() {
+        assert_eq!(parts::word_start(line, n as u32), Some(*start));
+    }
+    assert_eq!(
+        (parts::word_start(line, 4), parts::word_start(b"", 0), parts::word_start(b"x", 0)),
+        (None, None, Some(0))
+    );
+}
+
+#[test]
+fn trimmed_files_are_what_alchemlyb_reads() {
+    let home = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/alchemical");
+    let expected: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(home.join("engines.json")).unwrap()).unwrap();
+    for (name, set) in expected["namd"].as_object().unwrap() {
+        let path =
+            |file: &serde_json::Value| home.join(format!("namd/{}.fepout.bz2", file.as_str().unwrap()));
+        let files: Vec<Text> =
+            set["files"].as_array().unwrap().iter().map(|file| Text::read(&path(file)).unwrap().0).collect();
+        let series = read(&files, Some(300.0)).unwrap();
+        let frame = &set["u_nk"];
+        let rows: Vec<&[f64]> =
+            series.iter().flat_map(|series| series.u_kt.chunks_exact(series.states.len())).collect();
+        assert_eq!(rows.len() as u64, frame["n"].as_u64().unwrap(), "{name}");
+        for (column, state) in frame["states"].as_array().unwrap().iter().enumerate() {
+            let own =
+                series[0].states.iter().position(|lambda| lambda[0] == state.as_f64().unwrap()).unwrap();
+            let near = |found: f64, key: &str| match frame[key][column].as_f64() {
+                None => assert!(found.is_nan(), "{name} {key} {column}: {found}"),
+                Some(expected) => {
+                    assert!(
+                        (found - expected).abs() < 1e-9 * expected.abs().max(1.0),
+                        "{name} {key}: {found} {expected}"
+                    );
+                }
+            };
+            near(rows[0][own], "first");
+            near(rows[rows.len() - 1][own], "last");
+            let known: Vec<f64> = rows.iter().map(|row| row[own]).filter(|u| !u.is_nan()).collect();
+            near(known.iter().sum::<f64>() / known.len() as f64, "mean");
+        }
+        let steps = series.iter().flat_map(|series| series.time.windows(2));
+        assert!(steps.clone().all(|pair| pair[1] > pair[0]), "{name}: each series is in order of time");
+    }
+}
