@@ -7,6 +7,7 @@
 
 use super::Estimate;
 use super::exponential_averaging::check_work;
+use super::mbar_kernel::add_fermi;
 use crate::error::Result;
 
 /// f₁ − f₀ from forward and reverse works.
@@ -32,27 +33,10 @@ pub fn bennett(forward_kt: &[f64], reverse_kt: &[f64]) -> Result<Estimate> {
 
 /// Σ₀ f − Σ₁ f, which increases with Δf, and its derivative.
 fn imbalance(forward_kt: &[f64], reverse_kt: &[f64], log_ratio: f64, delta: f64) -> (f64, f64) {
-    let (mut difference, mut derivative) = (0.0, 0.0);
-    for work in forward_kt {
-        let f = fermi(log_ratio + work - delta);
-        difference += f;
-        derivative += f * (1.0 - f);
-    }
-    for work in reverse_kt {
-        let f = fermi(work + delta - log_ratio);
-        difference -= f;
-        derivative += f * (1.0 - f);
-    }
-    (difference, derivative)
-}
-
-fn fermi(x: f64) -> f64 {
-    if x > 0.0 {
-        let e = (-x).exp();
-        e / (1.0 + e)
-    } else {
-        1.0 / (1.0 + x.exp())
-    }
+    let (mut ahead, mut back) = ([0.0; 2], [0.0; 2]);
+    add_fermi(forward_kt, log_ratio - delta, &mut ahead);
+    add_fermi(reverse_kt, delta - log_ratio, &mut back);
+    (ahead[0] - back[0], ahead[1] + back[1])
 }
 
 /// Newton's iteration kept inside a bracket; bisection where it leaves it.
