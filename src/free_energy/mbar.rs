@@ -352,7 +352,8 @@ impl<'a> Mbar<'a> {
             })
             .collect();
         Some(format!(
-            "the states fall into {} groups that share no samples, so free energies between them are              undetermined: {}; the overlap is missing between {}",
+            "the states fall into {} groups that share no samples, so free energies between them are \
+             undetermined: {}; the overlap is missing between {}",
             groups.len(),
             lists.join(", "),
             missing.join(", ")

@@ -148,7 +148,9 @@ fn disconnected_states_are_named_and_the_rest_is_kept() {
     let energies = energies.with_names(names).unwrap();
     let mbar = Mbar::new(&energies).unwrap();
     assert_eq!(mbar.groups(), [vec![0, 1], vec![2, 3]]);
-    assert!(mbar.disconnection().unwrap().contains("{a, b}, {c, d}"), "{:?}", mbar.disconnection());
+    let sentence = mbar.disconnection().unwrap();
+    assert!(sentence.contains("{a, b}, {c, d}") && !sentence.contains("  "), "{sentence}");
+    assert_eq!(mbar.missing_overlaps().len(), 1);
     assert!(mbar.difference(0, 2).is_none() && mbar.difference(3, 1).is_none());
     for (from, to) in [(0, 1), (2, 3)] {
         let difference = mbar.difference(from, to).unwrap();
