@@ -166,9 +166,64 @@ impl Temperature {
     }
 }
 
+/// The unit in which free energies are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EnergyUnit {
+    /// Thermal energy at the temperature of the data.
+    #[default]
+    Kt,
+    /// kJ/mol.
+    KjPerMol,
+    /// kcal/mol, of 4.184 kJ each.
+    KcalPerMol,
+}
+
+impl EnergyUnit {
+    /// How many of this unit are one kT at a temperature in K.
+    pub fn per_kt(self, temperature_k: f64) -> f64 {
+        match self {
+            Self::Kt => 1.0,
+            Self::KjPerMol => GAS_CONSTANT * temperature_k,
+            Self::KcalPerMol => GAS_CONSTANT * temperature_k / 4.184,
+        }
+    }
+}
+
+impl std::str::FromStr for EnergyUnit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim().to_lowercase().as_str() {
+            "kt" => Ok(Self::Kt),
+            "kj/mol" => Ok(Self::KjPerMol),
+            "kcal/mol" => Ok(Self::KcalPerMol),
+            _ => Err(format!("expected kT, kJ/mol or kcal/mol, found \"{text}\"")),
+        }
+    }
+}
+
+impl std::fmt::Display for EnergyUnit {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(match self {
+            Self::Kt => "kT",
+            Self::KjPerMol => "kJ/mol",
+            Self::KcalPerMol => "kcal/mol",
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kt_is_what_it_is_in_every_unit() {
+        let unit = |text: &str| text.parse::<EnergyUnit>().unwrap();
+        assert_eq!(unit("kt").per_kt(300.0), 1.0);
+        assert!((unit("kJ/mol").per_kt(298.15) - 2.478_957).abs() < 1e-6);
+        assert!((unit("kcal/mol").per_kt(298.15) - 0.592_484).abs() < 1e-6);
+        assert!("eV".parse::<EnergyUnit>().unwrap_err().contains("kcal/mol"));
+    }
 
     #[test]
     fn texts_become_internal_units() {

@@ -7,6 +7,9 @@ use kirkwood::Result;
 use kirkwood::run::{Request, Variants};
 
 use super::energy::OfEnergy;
+use super::estimate::OfEstimate;
+use super::pmf::OfPmf;
+use super::reweight::OfReweight;
 
 /// Molecular free energies from learned and classical energies.
 #[derive(Debug, Parser)]
@@ -33,8 +36,12 @@ pub enum Command {
     Train(OfRun),
     /// Draw ensembles from the learned energy
     Sample(OfRun),
-    /// Free energy along the learned path by three roads, and free-energy profiles
-    Estimate(OfRun),
+    /// Free energies from output files of GROMACS, AMBER, NAMD, GOMC or from tables; or of the learned path of a run
+    Estimate(Box<OfEstimate>),
+    /// Potentials of mean force from unbiased, umbrella or metadynamics data
+    Pmf(Box<OfPmf>),
+    /// Weights of frames at another temperature, with another potential, or without the bias
+    Reweight(Box<OfReweight>),
     /// Compare the ensembles with held-out frames
     Compare(OfRun),
     /// Draw report.html again from the run directory

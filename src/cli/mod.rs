@@ -11,8 +11,11 @@
 
 mod arguments;
 mod energy;
+mod estimate;
 mod output;
+mod pmf;
 mod progress;
+mod reweight;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -88,10 +91,15 @@ fn dispatch(arguments: &Arguments) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Energy(of_energy) => energy::perform(of_energy, arguments.json),
+        Command::Pmf(of_pmf) => pmf::perform(of_pmf, arguments.json),
+        Command::Reweight(of_reweight) => reweight::perform(of_reweight, arguments.json),
         Command::Run(of_run) => perform(arguments, &of_run.request()?, of_run.threads, None),
         Command::Train(of_run) => perform(arguments, &of_run.request()?, of_run.threads, Some("train")),
         Command::Sample(of_run) => perform(arguments, &of_run.request()?, of_run.threads, Some("sample")),
-        Command::Estimate(of_run) => perform(arguments, &of_run.request()?, of_run.threads, Some("estimate")),
+        Command::Estimate(of_estimate) => match of_estimate.of_run() {
+            Some(of_run) => perform(arguments, &of_run.request()?, of_run.threads, Some("estimate")),
+            None => estimate::perform(of_estimate, arguments.json),
+        },
         Command::Compare(of_run) => perform(arguments, &of_run.request()?, of_run.threads, Some("compare")),
         Command::Report(of_run) if of_run.config.is_dir() => {
             let control = Control::new(bars(arguments));
@@ -142,7 +150,11 @@ fn bars(arguments: &Arguments) -> Arc<dyn Progress> {
 
 fn finish(arguments: &Arguments, outcome: &Outcome) -> ExitCode {
     print_outcome(arguments, outcome);
-    if outcome.trustworthy { ExitCode::SUCCESS } else { ExitCode::from(NOT_TRUSTWORTHY) }
+    code(outcome.trustworthy)
+}
+
+fn code(trustworthy: bool) -> ExitCode {
+    if trustworthy { ExitCode::SUCCESS } else { ExitCode::from(NOT_TRUSTWORTHY) }
 }
 
 fn print_outcome(arguments: &Arguments, outcome: &Outcome) {

@@ -1,7 +1,6 @@
 //! Free energy from work in one direction: Δf = −ln⟨exp(−w)⟩ (Zwanzig 1954, Jarzynski 1997).
 
 use super::Estimate;
-use super::weights::{effective_sample_size_log, log_sum_exp};
 use crate::error::{Error, Result};
 
 /// f₁ − f₀ from works w = u₁ − u₀ (or nonequilibrium works 0 → 1) of samples of state 0.
@@ -9,23 +8,36 @@ use crate::error::{Error, Result};
 /// The error is that of the mean of exp(−w) through the logarithm; it is trustworthy only while
 /// `n_effective` is large.
 pub fn forward(work_kt: &[f64]) -> Result<Estimate> {
-    average(work_kt, 1.0)
+    average(work_kt, None, 1.0)
 }
 
 /// f₁ − f₀ from works w = u₀ − u₁ (or nonequilibrium works 1 → 0) of samples of state 1.
 pub fn reverse(work_kt: &[f64]) -> Result<Estimate> {
-    average(work_kt, -1.0)
+    average(work_kt, None, -1.0)
 }
 
-fn average(work_kt: &[f64], sign: f64) -> Result<Estimate> {
+/// Either of the two; sample n counts `counts[n]` times.
+pub(super) fn average(work_kt: &[f64], counts: Option<&[f64]>, sign: f64) -> Result<Estimate> {
     check_work(work_kt)?;
-    let n = work_kt.len() as f64;
-    let log_weights: Vec<f64> = work_kt.iter().map(|w| -w).collect();
-    let value = -sign * (log_sum_exp(&log_weights) - n.ln());
-    let n_effective = effective_sample_size_log(&log_weights);
+    let count = |n: usize| counts.map_or(1.0, |counts| counts[n]);
+    let total: f64 = (0..work_kt.len()).map(count).sum();
+    let lowest =
+        (0..work_kt.len()).filter(|&n| count(n) > 0.0).map(|n| work_kt[n]).fold(f64::INFINITY, f64::min);
+    let (mut sum, mut squares) = (0.0, 0.0);
+    if lowest.is_finite() {
+        for (n, work) in work_kt.iter().enumerate() {
+            let weight = (lowest - work).exp();
+            sum += count(n) * weight;
+            squares += count(n) * weight * weight;
+        }
+    }
+    let value = sign * (lowest - (sum / total).ln());
+    let n_effective = if sum > 0.0 { sum * sum / squares } else { 0.0 };
     // var(e^−w)/⟨e^−w⟩² = n/n_eff − 1, with the unbiased n − 1 below.
-    let std_error = ((n / n_effective - 1.0).max(0.0) / (n - 1.0)).sqrt();
-    let std_error = if n_effective > 0.0 { std_error } else { f64::INFINITY };
+    let variance = (total / n_effective - 1.0).max(0.0) / (total - 1.0);
+    // Equal works have no error; a single one among others tells nothing about its own.
+    let std_error = if n_effective > 0.0 && total > 1.0 { variance.sqrt() } else { f64::INFINITY };
+    let value = if sum > 0.0 { value } else { sign * f64::INFINITY };
     Ok(Estimate::new(value, std_error, n_effective, "kT", "standard error of the exponential average"))
 }
 
@@ -63,10 +75,22 @@ mod tests {
     }
 
     #[test]
+    fn counts_are_copies_and_equal_works_have_no_error() {
+        let copies = forward(&[1.0, 1.0, 2.0, 4.0]).unwrap();
+        let counted = average(&[1.0, 2.0, 4.0, -9.0], Some(&[2.0, 1.0, 1.0, 0.0]), 1.0).unwrap();
+        assert!(
+            (copies.value - counted.value).abs() < 1e-12
+                && (copies.std_error - counted.std_error).abs() < 1e-12
+        );
+        assert_eq!(forward(&[1e5; 7]).unwrap().std_error, 0.0);
+    }
+
+    #[test]
     fn impossible_work_counts_as_weight_zero() {
         let estimate = forward(&[0.0, f64::INFINITY]).unwrap();
         assert!((estimate.value - 2.0_f64.ln()).abs() < 1e-12);
         assert!(forward(&[0.0, f64::NAN]).is_err());
+        assert_eq!(reverse(&[f64::INFINITY; 3]).unwrap().value, f64::NEG_INFINITY);
         assert_eq!(forward(&[f64::INFINITY; 3]).unwrap().std_error, f64::INFINITY);
     }
 }

@@ -8,6 +8,7 @@ pub mod agreement;
 pub mod alchemical;
 pub mod bennett;
 pub mod bootstrap;
+pub mod cumulants;
 pub mod energy_npy;
 pub mod energy_parquet;
 pub mod energy_source;
@@ -22,13 +23,19 @@ mod mbar_newton;
 mod mbar_objective;
 #[cfg(test)]
 mod mbar_tests;
+pub mod nonequilibrium;
 pub mod pmf;
 pub mod reader;
 pub mod reduced_energies;
+pub mod reweighting;
+pub mod strata;
 pub mod thermodynamic_integration;
+pub mod umbrella;
 pub mod weights;
+pub mod wham;
 
 pub use agreement::Agreement;
 pub use estimate::Estimate;
 pub use mbar::Mbar;
 pub use reduced_energies::ReducedEnergies;
+pub use strata::Strata;

@@ -115,6 +115,48 @@ pub fn spline_weights(lambda: &[f64]) -> Result<Vec<f64>> {
     Ok(weights)
 }
 
+/// Weights of the nodes in the integral of the natural cubic spline over each interval, `[interval][node]`.
+///
+/// Their sum over the intervals is [`spline_weights`].
+pub fn spline_interval_weights(lambda: &[f64]) -> Result<Vec<Vec<f64>>> {
+    check_order(lambda)?;
+    let n = lambda.len();
+    let h: Vec<f64> = lambda.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    // Second derivatives at the nodes as linear functions of the values, `[node][value]`: T m = B y.
+    let mut second = vec![vec![0.0; n]; n];
+    if n > 2 {
+        let inner = n - 2;
+        let mut diagonal: Vec<f64> = (0..inner).map(|i| (h[i] + h[i + 1]) / 3.0).collect();
+        for i in 0..inner {
+            second[i + 1][i] = 1.0 / h[i];
+            second[i + 1][i + 1] = -1.0 / h[i] - 1.0 / h[i + 1];
+            second[i + 1][i + 2] = 1.0 / h[i + 1];
+        }
+        for i in 1..inner {
+            let factor = h[i] / 6.0 / diagonal[i - 1];
+            diagonal[i] -= factor * h[i] / 6.0;
+            let before = second[i].clone();
+            second[i + 1].iter_mut().zip(before).for_each(|(m, before)| *m -= factor * before);
+        }
+        for i in (0..inner).rev() {
+            let above = if i + 1 < inner { h[i + 1] / 6.0 } else { 0.0 };
+            let after = second[i + 2].clone();
+            second[i + 1]
+                .iter_mut()
+                .zip(after)
+                .for_each(|(m, after)| *m = (*m - above * after) / diagonal[i]);
+        }
+    }
+    let weights = |k: usize| {
+        let mut weights: Vec<f64> =
+            (0..n).map(|value| -h[k].powi(3) / 24.0 * (second[k][value] + second[k + 1][value])).collect();
+        weights[k] += 0.5 * h[k];
+        weights[k + 1] += 0.5 * h[k];
+        weights
+    };
+    Ok((0..n - 1).map(weights).collect())
+}
+
 /// Nodes and weights of Gauss and Legendre on [a, b]: exact for polynomials of degree 2n − 1.
 pub fn gauss_legendre(n_nodes: usize, a: f64, b: f64) -> (Vec<f64>, Vec<f64>) {
     let n = n_nodes as f64;
@@ -177,6 +219,21 @@ mod tests {
         let fine: Vec<f64> = (0..=40).map(|i| f64::from(i) * std::f64::consts::PI / 40.0).collect();
         assert!((dot(&spline_weights(&fine).unwrap(), &fine, f64::sin) - 2.0).abs() < 1e-6);
         assert!((dot(&trapezoid_weights(&fine).unwrap(), &fine, f64::sin) - 2.0).abs() > 1e-4);
+    }
+
+    #[test]
+    fn intervals_of_the_spline_add_up() {
+        for lambda in [vec![0.0, 0.1, 0.45, 0.5, 0.9, 1.3], vec![2.0, 1.0, 0.5], vec![0.0, 1.0]] {
+            let total = spline_weights(&lambda).unwrap();
+            let parts = spline_interval_weights(&lambda).unwrap();
+            for (node, total) in total.iter().enumerate() {
+                let sum: f64 = parts.iter().map(|weights| weights[node]).sum();
+                assert!((sum - total).abs() < 1e-14, "{lambda:?}: {sum} {total}");
+            }
+        }
+        // Halves of the spline through (0, 1, 0).
+        let parts = spline_interval_weights(&[-1.0, 0.0, 1.0]).unwrap();
+        assert!((parts[0][1] - 0.625).abs() < 1e-14 && (parts[1][1] - 0.625).abs() < 1e-14);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! run. The page ([`page`]) is one HTML file that needs nothing else, and its figures ([`figure`])
 //! lie beside it as SVG and PNG.
 
+pub mod alchemical;
 pub mod contents;
 pub mod figure;
 pub mod number;

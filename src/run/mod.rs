@@ -3,6 +3,7 @@
 //! [`run`] does the main job; [`stage`] does one stage of it; [`check`] only looks. All three begin by
 //! resolving a [`plan::Plan`] and reading the data, so what is wrong is said before any long work.
 
+pub mod alchemical;
 pub mod beads;
 pub mod catalogue;
 pub mod config;
@@ -10,7 +11,10 @@ pub mod control;
 pub mod directory;
 pub mod energy;
 pub mod plan;
+pub mod pmf;
 pub mod provenance;
+pub mod reweight;
+mod series;
 pub mod simulate;
 pub mod source;
 pub mod stages;

@@ -7,18 +7,22 @@
 mod amber_coordinates;
 mod chemfiles;
 mod collector;
+pub mod columns;
+pub mod compressed;
 mod dcd;
 mod decomposition;
 mod ensemble;
 #[cfg(feature = "hdf5")]
 mod hdf5;
+pub mod lines;
 mod load;
 mod numpy;
+pub mod plumed;
 mod pytorch;
 mod split;
 #[cfg(test)]
 mod tests;
-mod timeseries;
+pub mod timeseries;
 
 pub use amber_coordinates::AmberCoordinates;
 pub use chemfiles::{known_extensions, write_trajectory};

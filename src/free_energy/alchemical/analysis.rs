@@ -1,5 +1,6 @@
 //! All estimators that the data allow, side by side, with what is needed to judge them.
 
+pub use super::workflow::analyse;
 use super::{Severity, Verdict};
 use serde::Serialize;
 
@@ -110,6 +111,49 @@ pub struct PathEstimate {
     pub delta_ts: Vec<f64>,
     /// Its error.
     pub delta_ts_error: Vec<f64>,
+}
+
+impl PathEstimate {
+    /// Nothing yet.
+    pub(super) fn empty(estimator: Estimator) -> Self {
+        Self {
+            estimator,
+            delta_f: Vec::new(),
+            std_error: Vec::new(),
+            steps: Vec::new(),
+            step_errors: Vec::new(),
+            covariance: Vec::new(),
+            bootstrap_error: Vec::new(),
+            error_method: String::new(),
+            n_samples: Vec::new(),
+            max_gradient: None,
+            delta_h: Vec::new(),
+            delta_h_error: Vec::new(),
+            delta_ts: Vec::new(),
+            delta_ts_error: Vec::new(),
+        }
+    }
+
+    /// f_last − f_first and its error.
+    pub fn total(&self) -> (f64, f64) {
+        let value = |values: &[f64]| values.last().copied().unwrap_or(f64::NAN);
+        (value(&self.delta_f), value(&self.std_error))
+    }
+}
+
+impl Estimator {
+    /// What it is called in tables and messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mbar => "MBAR",
+            Self::Bar => "BAR",
+            Self::Ti => "TI",
+            Self::ExpForward => "EXP forward",
+            Self::ExpReverse => "EXP reverse",
+            Self::GaussianForward => "Gaussian forward",
+            Self::GaussianReverse => "Gaussian reverse",
+        }
+    }
 }
 
 /// One time series.

@@ -4,8 +4,22 @@
 
 pub mod analysis;
 pub mod dataset;
+mod decorrelation;
+mod diagnostics;
+mod integration;
+mod judgement;
+mod links;
+mod multistate;
+mod resampling;
+mod subsampling;
+#[cfg(test)]
+mod tests;
 pub mod verdict;
+mod workflow;
 
-pub use analysis::{Analysis, AnalysisSettings, Decorrelation, Estimator, TiRule};
+pub use analysis::{
+    Analysis, AnalysisSettings, BlockPoint, ConvergencePoint, Decorrelation, Estimator, PathEstimate, TiRule,
+    WindowStatistics, analyse,
+};
 pub use dataset::{Dataset, State, Window};
 pub use verdict::{Severity, Verdict};

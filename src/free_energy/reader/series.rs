@@ -41,7 +41,7 @@ pub struct Series {
     pub sources: Vec<PathBuf>,
     /// Their format.
     pub format: Format,
-    /// K.
+    /// K; NaN where a table of reduced energies does not say it and nobody else did.
     pub temperature_k: f64,
     /// Names of the components of λ, as alchemlyb names them: `fep-lambda`, `coul-lambda`, ….
     pub components: Vec<String>,

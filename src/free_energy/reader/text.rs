@@ -1,9 +1,11 @@
-//! Decompressed files and the numbers in their lines.
+//! Decompressed files.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::trajectory::compressed;
+
+pub use crate::trajectory::lines::{Lines, number, numbers, plain_number, words};
 
 /// A file in memory, decompressed.
 #[derive(Debug, Clone)]
@@ -20,33 +22,14 @@ impl Text {
     /// A compressed file that ends too early gives what could be decompressed, as a log of a running simulation
     /// would, and `true`.
     pub fn read(path: &Path) -> Result<(Self, bool)> {
-        let raw = std::fs::read(path).map_err(Error::io("read", path))?;
-        let mut bytes = Vec::new();
-        let outcome = match raw.as_slice() {
-            [0x1f, 0x8b, ..] => flate2::read::MultiGzDecoder::new(raw.as_slice()).read_to_end(&mut bytes),
-            [b'B', b'Z', b'h', ..] => {
-                bzip2::read::MultiBzDecoder::new(raw.as_slice()).read_to_end(&mut bytes)
-            }
-            _ => {
-                return Ok((Self { path: path.to_path_buf(), bytes: raw }, false));
-            }
-        };
-        let truncated = match outcome {
-            Ok(_) => false,
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof && !bytes.is_empty() => true,
-            Err(error) => return Err(Error::io("decompress", path)(error)),
-        };
+        let (bytes, truncated) = compressed::read(path)?;
         Ok((Self { path: path.to_path_buf(), bytes }, truncated))
     }
 
     /// Lines with their numbers counted from 1, without line ends (`\n` or `\r\n`), and whether the line is complete:
     /// the last one may not be.
-    pub fn lines(&self) -> impl Iterator<Item = (u32, &[u8], bool)> {
-        self.bytes.split_inclusive(|byte| *byte == b'\n').enumerate().map(|(index, line)| {
-            let complete = line.ends_with(b"\n");
-            let line = line.strip_suffix(b"\n").unwrap_or(line);
-            (index as u32 + 1, line.strip_suffix(b"\r").unwrap_or(line), complete)
-        })
+    pub fn lines(&self) -> Lines<'_> {
+        Lines::new(&self.bytes)
     }
 
     /// An error at a line of this file.
@@ -65,20 +48,6 @@ impl Text {
             hint: hint.into(),
         }
     }
-}
-
-/// Words of a line, split at blanks and tabs.
-pub fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty())
-}
-
-/// A number as programs write it: `1.5`, `-2e3`, `1.0D+02`, `nan`, `-inf`; `None` for anything else.
-pub fn number(word: &[u8]) -> Option<f64> {
-    let text = std::str::from_utf8(word).ok()?;
-    text.parse().ok().or_else(|| {
-        let has_digit = text.bytes().any(|byte| byte.is_ascii_digit());
-        has_digit.then(|| text.replace(['D', 'd'], "e").parse().ok())?
-    })
 }
 
 /// The temperature of a file that says `found` (or nothing) when the user said `given` (or nothing).
@@ -124,11 +93,24 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_fortran_are_numbers() {
-        assert_eq!(number(b"1.5D+02"), Some(150.0));
-        assert_eq!(number(b"-2e-3"), Some(-0.002));
-        assert!(number(b"nan").unwrap().is_nan());
-        assert_eq!((number(b"**********"), number(b"D"), number(b"-")), (None, None, None));
+    fn a_compressed_file_that_was_cut_gives_what_is_there() {
+        use std::io::Write;
+        let home = tempfile::tempdir().unwrap();
+        let mut long = Vec::new();
+        (0..200_000_u64).for_each(|i| writeln!(long, "{}", i.wrapping_mul(0x9e37_79b9_7f4a_7c15)).unwrap());
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&long).unwrap();
+        let mut bzip = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::best());
+        bzip.write_all(&long).unwrap();
+        for whole in [gzip.finish().unwrap(), bzip.finish().unwrap()] {
+            let path = home.path().join("named_as_you_like.txt");
+            std::fs::write(&path, &whole).unwrap();
+            let (text, truncated) = Text::read(&path).unwrap();
+            assert!(text.bytes == long && !truncated);
+            std::fs::write(&path, &whole[..whole.len() * 3 / 4]).unwrap();
+            let (text, truncated) = Text::read(&path).unwrap();
+            assert!(truncated && long.starts_with(&text.bytes) && text.bytes.len() > long.len() / 4);
+        }
     }
 
     #[test]

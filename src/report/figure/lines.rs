@@ -20,13 +20,24 @@ pub struct Line {
     pub dash: Option<f64>,
     /// Whether points are dots as well.
     pub dots: bool,
+    /// Whether the area between it and zero is filled.
+    pub filled: bool,
 }
 
 impl Line {
     /// A solid line without a band.
     pub fn new(label: impl Into<String>, points: Vec<(f64, f64)>, color: Color) -> Self {
         let std_errors = Vec::new();
-        Self { label: label.into(), points, std_errors, color, width: 1.8, dash: None, dots: false }
+        Self {
+            label: label.into(),
+            points,
+            std_errors,
+            color,
+            width: 1.8,
+            dash: None,
+            dots: false,
+            filled: false,
+        }
     }
 
     /// The same with a band.
@@ -38,6 +49,12 @@ impl Line {
     /// The same with dots at its points.
     pub fn with_dots(mut self) -> Self {
         self.dots = true;
+        self
+    }
+
+    /// The same with the area down to zero filled.
+    pub fn filled(mut self) -> Self {
+        self.filled = true;
         self
     }
 
@@ -206,6 +223,12 @@ fn draw_line(figure: &mut Figure, line: &Line, frame: Rect, x: &Scale, y: &Scale
         let place = y.at(value);
         if place.is_finite() { inside(place) } else { frame.bottom() }
     };
+    for piece in line.pieces().iter().filter(|piece| line.filled && piece.len() > 1) {
+        let (first, last) = (piece[0], piece[piece.len() - 1]);
+        let curve = piece.iter().map(|p| (x.at(p.0), y_or_floor(p.1)));
+        let base = [(x.at(last.0), y_or_floor(0.0)), (x.at(first.0), y_or_floor(0.0))];
+        figure.area(curve.chain(base).collect(), line.color, 0.12);
+    }
     for piece in line.pieces() {
         if piece.iter().any(|p| p.2 > 0.0) {
             let upper = piece.iter().map(|p| (x.at(p.0), y_or_floor(p.1 + p.2)));

@@ -301,13 +301,13 @@ fn write_profiles(context: &Context, directory: &Path, set: &Set) -> Result<()> 
     let beads = &context.plan.beads;
     let data = beads.values(context.data.frames.positions_nm())?;
     for (idx, variable) in beads.variables.iter().enumerate() {
-        let axis = axis(beads, &data, idx, context.plan.config.compare.n_bins)?;
-        let binned = Binned::new(&[axis], &set.values[idx])?;
+        let axes = [axis(beads, &data, idx, context.plan.config.compare.n_bins)?];
+        let binned = Binned::new(&axes, &set.values[idx])?;
         let n_resamples = context.plan.config.estimate.n_bootstrap;
         let weights = set.weights.as_deref();
         let pmf =
             Pmf::new(&binned, weights, Reference::Minimum, &set.blocks, n_resamples, &context.streams())?;
-        let table = table(beads, &[idx], &[axis], &pmf.values_kt, &pmf.std_errors_kt);
+        let table = table(beads, &[idx], &axes, &pmf.values_kt, &pmf.std_errors_kt);
         let path = directory.join(format!("pmf_{}_{}.csv", variable.name, set.name));
         write_atomic(&path, table.as_bytes())?;
     }

@@ -1,0 +1,438 @@
+//! What must be said about an analysis, in plain words.
+
+use super::links::{Link, Step};
+use super::workflow::Work;
+use super::{Analysis, Decorrelation, Estimator, PathEstimate, Severity, TiRule, Verdict};
+use crate::free_energy::Estimate;
+use crate::free_energy::agreement::{Road, agreement};
+use crate::free_energy::exponential_averaging;
+
+/// Overlap of neighbours below which their difference deserves less trust (Klimovich, Shirts and Mobley 2015).
+const LOW_OVERLAP: f64 = 0.03;
+/// Overlap of neighbours below which their difference rests on accidents.
+const NO_OVERLAP: f64 = 1e-3;
+/// Fewer shared independent samples than this: one accident.
+const ONE_SHARED: f64 = 1.0;
+/// Independent samples of a state below which its errors deserve less trust, and below which they deserve none.
+const FEW: f64 = 50.0;
+const TOO_FEW: f64 = 5.0;
+/// Halves that differ by more combined errors than this have not converged; by more than the second, not at all.
+const NOT_CONVERGED: f64 = 3.0;
+const FAR_FROM_CONVERGED: f64 = 5.0;
+/// Differences between rules of integration below this are of no account, kT.
+const SMALL_KT: f64 = 0.1;
+/// Effective samples below which an exponential average is dominated by single samples.
+const DOMINATED: f64 = 4.0;
+
+/// Adds all verdicts and sorts them by importance.
+pub(super) fn judge(work: &Work, analysis: &mut Analysis) {
+    let mut verdicts = std::mem::take(&mut analysis.verdicts);
+    let judge = Judge { work, analysis };
+    judge.disconnection(&mut verdicts);
+    judge.overlap(&mut verdicts);
+    judge.samples(&mut verdicts);
+    judge.equilibration(&mut verdicts);
+    judge.convergence(&mut verdicts);
+    judge.agreement(&mut verdicts);
+    judge.curvature(&mut verdicts);
+    judge.unsampled(&mut verdicts);
+    judge.exponentials(&mut verdicts);
+    // Stable: equal severities remain in the order in which they were found.
+    verdicts.sort_by_key(|verdict| std::cmp::Reverse(verdict.severity));
+    analysis.verdicts = verdicts;
+}
+
+struct Judge<'a, 'b> {
+    work: &'a Work<'b>,
+    analysis: &'a Analysis,
+}
+
+impl Judge<'_, '_> {
+    fn name(&self, state: usize) -> &str {
+        &self.work.data.states[state].name
+    }
+
+    fn estimate(&self, estimator: Estimator) -> Option<&PathEstimate> {
+        self.analysis.estimates.iter().find(|path| path.estimator == estimator)
+    }
+
+    /// Whether somebody asked for this estimator, rather than for all.
+    fn is_asked_for(&self, estimator: Estimator) -> bool {
+        self.work.settings.estimators.contains(&estimator)
+    }
+
+    fn disconnection(&self, verdicts: &mut Vec<Verdict>) {
+        let groups = &self.analysis.groups;
+        if groups.len() < 2 {
+            return;
+        }
+        let named: Vec<String> = groups
+            .iter()
+            .map(|group| {
+                let names: Vec<&str> = group.iter().map(|&k| self.name(k)).collect();
+                format!("{{{}}}", names.join("; "))
+            })
+            .collect();
+        let (Some(multistate), Some(mbar)) = (self.work.multistate, &self.work.mbar) else { return };
+        let missing: Vec<String> = mbar
+            .missing_overlaps()
+            .iter()
+            .map(|gap| {
+                let (a, b) = (multistate.rows[gap.states.0], multistate.rows[gap.states.1]);
+                format!(
+                    "{} and {} (they share {:.1e} samples)",
+                    self.name(a.min(b)),
+                    self.name(a.max(b)),
+                    gap.shared_samples
+                )
+            })
+            .collect();
+        let advice = if missing.is_empty() {
+            String::new()
+        } else {
+            format!(": add windows between {}", missing.join(", and between "))
+        };
+        verdicts.push(Verdict::new(
+            Severity::Untrustworthy,
+            "disconnected",
+            format!(
+                "The states fall into {} groups that share no samples, {}; free energies between them are \
+                 undetermined{advice}.",
+                groups.len(),
+                named.join(" and "),
+            ),
+        ));
+    }
+
+    /// Links between sampled states.
+    fn neighbours(&self) -> impl Iterator<Item = (&Link, &Step)> {
+        let links = self.work.links.links.iter().zip(&self.work.bar);
+        links.filter(|(_, step)| step.n_effective.0 > 0.0 && step.n_effective.1 > 0.0)
+    }
+
+    fn overlap(&self, verdicts: &mut Vec<Verdict>) {
+        for (link, step) in self.neighbours() {
+            let overlap = step.shared / step.n_effective.0.min(step.n_effective.1);
+            let (from, to) = (self.name(link.from), self.name(link.to));
+            if overlap < LOW_OVERLAP || step.shared < ONE_SHARED {
+                let severity = if overlap < NO_OVERLAP || step.shared < ONE_SHARED {
+                    Severity::Untrustworthy
+                } else {
+                    Severity::Warning
+                };
+                let shown = if overlap < 1e-3 { format!("{overlap:.0e}") } else { format!("{overlap:.3}") };
+                let advice = if overlap < LOW_OVERLAP {
+                    format!("add a window between {from} and {to}")
+                } else {
+                    format!("sample {from} and {to} longer")
+                };
+                verdicts.push(Verdict::new(
+                    severity,
+                    "low_overlap",
+                    format!(
+                        "States {} and {} hardly overlap ({shown}, {:.1} shared samples): {advice}.",
+                        link.from + 1,
+                        link.to + 1,
+                        step.shared
+                    ),
+                ));
+            }
+            if step.variance.is_infinite() && self.estimate(Estimator::Bar).is_some() {
+                let counts = &self.work.sampling.energy_counts;
+                let bound = |direction: &super::links::Direction, sign| {
+                    exponential_averaging::average(&direction.work_kt, Some(&direction.counts(counts)), sign)
+                        .map_or(f64::NAN, |estimate| estimate.value)
+                };
+                verdicts.push(Verdict::new(
+                    Severity::Untrustworthy,
+                    "bar_without_overlap",
+                    format!(
+                        "BAR has no overlap between {from} and {to}: all that is known is that the difference lies \
+                         about between {:.2} kT (EXP reverse) and {:.2} kT (EXP forward).",
+                        bound(&link.reverse, -1.0),
+                        bound(&link.forward, 1.0)
+                    ),
+                ));
+            }
+        }
+    }
+
+    fn samples(&self, verdicts: &mut Vec<Verdict>) {
+        let data = self.work.data;
+        let n_k = data.n_k();
+        let single: Vec<&str> = (0..n_k.len()).filter(|&k| n_k[k] == 1).map(|k| self.name(k)).collect();
+        if !single.is_empty() {
+            verdicts.push(Verdict::new(
+                Severity::Untrustworthy,
+                "one_sample",
+                format!("There is only one sample of {}; one sample has no error.", single.join(", ")),
+            ));
+        }
+        let energies = super::decorrelation::Sampling::per_state(&self.work.sampling.energy_counts, data);
+        let slopes = super::decorrelation::Sampling::per_state(&self.work.sampling.slope_counts, data);
+        let fewest =
+            |k: usize| if data.dudl_kt.is_empty() { energies[k] } else { energies[k].min(slopes[k]) };
+        for (severity, low, high) in
+            [(Severity::Untrustworthy, 0.0, TOO_FEW), (Severity::Warning, TOO_FEW, FEW)]
+        {
+            let few: Vec<String> = (0..n_k.len())
+                .filter(|&k| n_k[k] > 1 && (low..high).contains(&fewest(k)))
+                .map(|k| format!("{} ({:.1} of {})", self.name(k), fewest(k), n_k[k]))
+                .collect();
+            if !few.is_empty() {
+                verdicts.push(Verdict::new(
+                    severity,
+                    "few_samples",
+                    format!("Few independent samples: {}; sample longer.", few.join(", ")),
+                ));
+            }
+        }
+        let correlated: Vec<String> = self
+            .analysis
+            .windows
+            .iter()
+            .filter(|window| window.inefficiency > 2.0)
+            .map(|window| format!("{} (g = {:.1})", self.name(window.state), window.inefficiency))
+            .collect();
+        if self.work.settings.decorrelation == Decorrelation::None && !correlated.is_empty() {
+            let largest = self.analysis.windows.iter().map(|window| window.inefficiency).fold(1.0, f64::max);
+            verdicts.push(Verdict::new(
+                Severity::Warning,
+                "correlated",
+                format!(
+                    "Samples were taken as independent but are correlated, so errors are too small, by up to a \
+                     factor {:.1}: {}.",
+                    largest.sqrt(),
+                    correlated.join(", ")
+                ),
+            ));
+        }
+    }
+
+    fn equilibration(&self, verdicts: &mut Vec<Verdict>) {
+        let windows = &self.analysis.windows;
+        let late: Vec<String> = windows
+            .iter()
+            .filter(|window| 2 * window.n_equilibration > window.n_samples)
+            .map(|window| {
+                let share = 100.0 * window.n_equilibration as f64 / window.n_samples as f64;
+                format!("{} ({share:.0} % left out)", self.name(window.state))
+            })
+            .collect();
+        if !late.is_empty() {
+            verdicts.push(Verdict::new(
+                Severity::Warning,
+                "not_equilibrated",
+                format!(
+                    "More than half of a simulation looks like equilibration: {}; these runs are too short.",
+                    late.join(", ")
+                ),
+            ));
+        }
+        let drifting: Vec<String> = windows
+            .iter()
+            .zip(&self.work.sampling.drift)
+            .filter_map(|(window, drift)| {
+                drift.map(|drift| {
+                    format!(
+                        "{} ({} by {drift:+.1} standard deviations)",
+                        self.name(window.state),
+                        window.series
+                    )
+                })
+            })
+            .collect();
+        if !drifting.is_empty() {
+            verdicts.push(Verdict::new(
+                Severity::Warning,
+                "drift",
+                format!("Energies drift to the end: {}; these runs are too short.", drifting.join(", ")),
+            ));
+        }
+    }
+
+    fn convergence(&self, verdicts: &mut Vec<Verdict>) {
+        // The first and the last part are independent while they do not meet.
+        let Some(point) = self.analysis.convergence.iter().rev().find(|point| point.fraction <= 0.5) else {
+            return;
+        };
+        let difference = point.forward - point.backward;
+        let n_sigma = difference.abs() / point.forward_error.hypot(point.backward_error);
+        if n_sigma > NOT_CONVERGED {
+            let severity =
+                if n_sigma > FAR_FROM_CONVERGED { Severity::Untrustworthy } else { Severity::Warning };
+            verdicts.push(Verdict::new(
+                severity,
+                "not_converged",
+                format!(
+                    "The first {:.0} % of the samples give {:.2} kT and the last {:.0} % give {:.2} kT, {n_sigma:.1} \
+                     combined standard errors apart: the runs are too short, or begin far from equilibrium.",
+                    100.0 * point.fraction,
+                    point.forward,
+                    100.0 * point.fraction,
+                    point.backward
+                ),
+            ));
+        }
+    }
+
+    fn agreement(&self, verdicts: &mut Vec<Verdict>) {
+        let main = [Estimator::Mbar, Estimator::Bar, Estimator::Ti];
+        let compared: Vec<&PathEstimate> = self
+            .analysis
+            .estimates
+            .iter()
+            .filter(|path| main.contains(&path.estimator) || self.is_asked_for(path.estimator))
+            .filter(|path| path.total().0.is_finite() && path.total().1.is_finite())
+            .collect();
+        let roads = |of: &dyn Fn(&PathEstimate) -> (f64, f64)| -> Vec<Road> {
+            compared
+                .iter()
+                .map(|path| {
+                    let (value, error) = of(path);
+                    let estimate = Estimate::new(value, error, f64::NAN, "kT", "");
+                    Road { name: path.estimator.name().into(), estimate }
+                })
+                .filter(|road| road.estimate.value.is_finite() && road.estimate.std_error.is_finite())
+                .collect()
+        };
+        let whole = agreement(roads(&PathEstimate::total));
+        if whole.agrees {
+            return;
+        }
+        let apart = |k: usize| {
+            let step = agreement(roads(&|path: &PathEstimate| (path.steps[k], path.step_errors[k])));
+            step.pairs.iter().map(|pair| pair.n_sigma).filter(|n| n.is_finite()).fold(0.0, f64::max)
+        };
+        let worst = (0..self.work.data.states.len() - 1)
+            .map(|k| (k, apart(k)))
+            .max_by(|a, b| a.1.total_cmp(&b.1))
+            .filter(|(_, n_sigma)| *n_sigma > 2.0);
+        let place = worst.map_or_else(String::new, |(k, n_sigma)| {
+            let (from, to) = (self.name(k), self.name(k + 1));
+            format!(" The steps differ most between {from} and {to} ({n_sigma:.1} combined errors).")
+        });
+        verdicts.push(Verdict::new(
+            Severity::Warning,
+            "estimators_disagree",
+            format!("{}{place}", whole.verdict),
+        ));
+    }
+
+    fn curvature(&self, verdicts: &mut Vec<Verdict>) {
+        let (Some(nodes), Some(path)) = (&self.work.nodes, self.estimate(Estimator::Ti)) else { return };
+        let rules =
+            (nodes.rule(TiRule::Trapezoid, self.work.data), nodes.rule(TiRule::Spline, self.work.data));
+        let (Ok(trapezoid), Ok(spline)) = rules else { return };
+        if self.work.settings.ti_rule == TiRule::Gauss {
+            return;
+        }
+        let (difference, _) = nodes.difference(&spline, &trapezoid, &self.work.means);
+        let error = path.total().1;
+        let error = if error.is_finite() { error } else { return };
+        if difference.abs() > 2.0 * error {
+            let severity = if difference.abs() > SMALL_KT { Severity::Warning } else { Severity::Note };
+            verdicts.push(Verdict::new(
+                severity,
+                "strong_curvature",
+                format!(
+                    "∂u/∂λ is curved: TI by splines differs from TI by the trapezoid by {difference:+.3} kT, {:.1} \
+                     standard errors; the error of TI does not hold this.",
+                    difference.abs() / error
+                ),
+            ));
+        }
+    }
+
+    fn unsampled(&self, verdicts: &mut Vec<Verdict>) {
+        let data = self.work.data;
+        let n_k = data.n_k();
+        let unsampled = (0..n_k.len()).filter(|&k| n_k[k] == 0 && !data.void_states.contains(&k));
+        for state in unsampled {
+            let name = self.name(state);
+            let mut said = Vec::new();
+            let mut severity = Severity::Note;
+            if let (Some(multistate), Some(mbar)) = (self.work.multistate, &self.work.mbar)
+                && let Some(row) = multistate.row(state)
+            {
+                let n = mbar.n_effective(row);
+                said.push(format!("MBAR reaches it with {n:.0} effective samples of the others"));
+                severity = severity.max(by_samples(n));
+            }
+            let fallback = self
+                .work
+                .links
+                .links
+                .iter()
+                .zip(&self.work.bar)
+                .find(|(link, step)| step.is_fallback && (link.from == state || link.to == state));
+            if let (Some((_, step)), Some(_)) = (fallback, self.estimate(Estimator::Bar)) {
+                said.push(format!(
+                    "BAR has works in one direction only, so that the exponential average of {:.0} effective samples \
+                     stands in",
+                    step.shared
+                ));
+                severity = severity.max(by_samples(step.shared));
+            }
+            if self.estimate(Estimator::Ti).is_some() {
+                let inner = (0..state).any(|k| n_k[k] > 0) && (state..n_k.len()).any(|k| n_k[k] > 0);
+                said.push(if inner { "TI passes over it".into() } else { "TI does not reach it".into() });
+            }
+            verdicts.push(Verdict::new(
+                severity,
+                "unsampled_state",
+                format!("{name} has no samples: {}.", said.join("; ")),
+            ));
+        }
+        if data.has_holes {
+            verdicts.push(Verdict::new(
+                Severity::Note,
+                "no_mbar",
+                "Energies were not computed in all states for all samples, which MBAR needs; BAR needs only \
+                 neighbours.",
+            ));
+        }
+    }
+
+    fn exponentials(&self, verdicts: &mut Vec<Verdict>) {
+        for estimator in [Estimator::ExpForward, Estimator::ExpReverse] {
+            if self.estimate(estimator).is_none() {
+                continue;
+            }
+            let Ok(steps) = self.work.links.steps(estimator, &self.work.sampling.energy_counts) else {
+                continue;
+            };
+            let dominated: Vec<String> = self
+                .work
+                .links
+                .links
+                .iter()
+                .zip(&steps)
+                .filter(|(_, step)| step.value.is_finite() && step.shared < DOMINATED)
+                .map(|(link, _)| format!("{} to {}", self.name(link.from), self.name(link.to)))
+                .collect();
+            if dominated.is_empty() {
+                continue;
+            }
+            let severity = if self.is_asked_for(estimator) { Severity::Warning } else { Severity::Note };
+            verdicts.push(Verdict::new(
+                severity,
+                "exp_dominated",
+                format!(
+                    "{} rests on fewer than {DOMINATED} samples for {}.",
+                    estimator.name(),
+                    dominated.join(", ")
+                ),
+            ));
+        }
+    }
+}
+
+/// How much a number of effective samples is worth saying.
+fn by_samples(n: f64) -> Severity {
+    match n {
+        n if n < DOMINATED => Severity::Untrustworthy,
+        n if n < FEW => Severity::Warning,
+        _ => Severity::Note,
+    }
+}
