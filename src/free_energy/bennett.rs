@@ -6,12 +6,8 @@
 //! samples, the number of samples that the two states share.
 
 use super::Estimate;
-<<<<<<< HEAD
-use super::exponential_averaging::check_work;
-use super::mbar_kernel::add_fermi;
-=======
 use super::exponential_averaging::{self, check_work};
->>>>>>> main
+use super::mbar_kernel::add_fermi;
 use crate::error::Result;
 
 /// f₁ − f₀ from forward and reverse works.
@@ -33,14 +29,6 @@ pub fn bennett(forward_kt: &[f64], reverse_kt: &[f64]) -> Result<Estimate> {
     ))
 }
 
-<<<<<<< HEAD
-/// Σ₀ f − Σ₁ f, which increases with Δf, and its derivative.
-fn imbalance(forward_kt: &[f64], reverse_kt: &[f64], log_ratio: f64, delta: f64) -> (f64, f64) {
-    let (mut ahead, mut back) = ([0.0; 2], [0.0; 2]);
-    add_fermi(forward_kt, log_ratio - delta, &mut ahead);
-    add_fermi(reverse_kt, delta - log_ratio, &mut back);
-    (ahead[0] - back[0], ahead[1] + back[1])
-=======
 /// The same where one direction may be missing: then the exponential average of the other, and so labelled.
 pub fn bennett_or_exponential(forward_kt: &[f64], reverse_kt: &[f64]) -> Result<Estimate> {
     match (forward_kt.is_empty(), reverse_kt.is_empty()) {
@@ -150,18 +138,10 @@ pub(super) fn solve(forward: Works, reverse: Works) -> Solution {
 
 /// Σ₀ f − Σ₁ f, which increases with Δf, and its derivative.
 fn imbalance(forward: Works, reverse: Works, log_ratio: f64, delta: f64) -> (f64, f64) {
-    let (mut difference, mut derivative) = (0.0, 0.0);
-    for (n, work) in forward.kt.iter().enumerate() {
-        let f = fermi(log_ratio + work - delta);
-        difference += forward.count(n) * f;
-        derivative += forward.count(n) * f * (1.0 - f);
-    }
-    for (n, work) in reverse.kt.iter().enumerate() {
-        let f = fermi(work + delta - log_ratio);
-        difference -= reverse.count(n) * f;
-        derivative += reverse.count(n) * f * (1.0 - f);
-    }
-    (difference, derivative)
+    let (mut ahead, mut back) = ([0.0; 2], [0.0; 2]);
+    add_fermi(forward.kt, forward.counts, log_ratio - delta, &mut ahead);
+    add_fermi(reverse.kt, reverse.counts, delta - log_ratio, &mut back);
+    (ahead[0] - back[0], ahead[1] + back[1])
 }
 
 fn fermi(x: f64) -> f64 {
@@ -171,7 +151,6 @@ fn fermi(x: f64) -> f64 {
     } else {
         1.0 / (1.0 + x.exp())
     }
->>>>>>> main
 }
 
 /// Δf of works that count once each, with any ln(n₀/n₁).

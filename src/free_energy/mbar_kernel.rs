@@ -249,16 +249,17 @@ fn responsibilities_body<const FUSED: bool>(
 }
 
 dispatched! {
-    /// Σ f(x) and Σ f(x) (1 − f(x)) of x = shift + work, with f(x) = 1/(1 + eˣ).
-    fn add_fermi / add_fermi_body(work: &[f64], shift: f64, sums: &mut [f64; 2])
+    /// Σ c f(x) and Σ c f(x) (1 − f(x)) of x = shift + work, with f(x) = 1/(1 + eˣ) and c how often each counts,
+    /// once without `counts`.
+    fn add_fermi / add_fermi_body(work: &[f64], counts: Option<&[f64]>, shift: f64, sums: &mut [f64; 2])
 }
 
 #[inline(always)]
-fn add_fermi_body<const FUSED: bool>(work: &[f64], shift: f64, sums: &mut [f64; 2]) {
+fn add_fermi_body<const FUSED: bool>(work: &[f64], counts: Option<&[f64]>, shift: f64, sums: &mut [f64; 2]) {
     const BLOCK: usize = 256;
     let (mut share, mut slope) = ([0.0; BLOCK], [0.0; BLOCK]);
     let (mut shares, mut slopes) = (Vector::ZERO, Vector::ZERO);
-    for work in work.chunks(BLOCK) {
+    for (block, work) in work.chunks(BLOCK).enumerate() {
         let n = work.len();
         for ((share, slope), work) in share.iter_mut().zip(&mut slope).zip(work) {
             let x = shift + work;
@@ -266,6 +267,12 @@ fn add_fermi_body<const FUSED: bool>(work: &[f64], shift: f64, sums: &mut [f64; 
             let f = 1.0 / (1.0 + e);
             *share = if x > 0.0 { e * f } else { f };
             *slope = e * f * f;
+        }
+        if let Some(counts) = counts {
+            for ((share, slope), count) in share.iter_mut().zip(&mut slope).zip(&counts[block * BLOCK..]) {
+                *share *= count;
+                *slope *= count;
+            }
         }
         share[n..].fill(0.0);
         slope[n..].fill(0.0);
@@ -415,7 +422,7 @@ mod tests {
         let mut work: Vec<f64> = noise(1000).iter().map(|x| 40.0 * x).collect();
         work.extend([f64::INFINITY, f64::NEG_INFINITY, 1e5, -1e5]);
         let mut sums = [0.0; 2];
-        add_fermi(&work, 0.3, &mut sums);
+        add_fermi(&work, None, 0.3, &mut sums);
         let f = |w: &f64| 1.0 / (1.0 + (0.3 + w).exp());
         let plain: [f64; 2] = [work.iter().map(f).sum(), work.iter().map(|w| f(w) * (1.0 - f(w))).sum()];
         assert!(
