@@ -144,6 +144,10 @@ impl Sampling {
                     kept.kept.iter().for_each(|&n| self.energy_counts[n] = 1.0);
                     (name, kept)
                 });
+                if by_energies.is_none() {
+                    // Without a neighbour whose energies are known nothing tells which samples to leave out.
+                    samples.iter().for_each(|&n| self.energy_counts[n] = 1.0);
+                }
                 if let Some((name, kept)) = by_energies.or(by_slopes) {
                     statistics.n_equilibration = kept.first - window.samples.start;
                     statistics.equilibrated_at = data.time[kept.first];
