@@ -9,6 +9,7 @@ use kirkwood::run::{Request, Variants};
 use super::energy::OfEnergy;
 use super::estimate::OfEstimate;
 use super::pmf::OfPmf;
+use super::reweight::OfReweight;
 
 /// Molecular free energies from learned and classical energies.
 #[derive(Debug, Parser)]
@@ -39,6 +40,8 @@ pub enum Command {
     Estimate(Box<OfEstimate>),
     /// Potentials of mean force from unbiased, umbrella or metadynamics data
     Pmf(Box<OfPmf>),
+    /// Weights of frames at another temperature, with another potential, or without the bias
+    Reweight(Box<OfReweight>),
     /// Compare the ensembles with held-out frames
     Compare(OfRun),
     /// Draw report.html again from the run directory

@@ -71,6 +71,14 @@ pub struct OfPmf {
     #[arg(long, value_name = "FILE")]
     pub hills: Option<PathBuf>,
 
+    /// Columns of energies in several states, when each file is a simulation in one of them, in this order: u0,u1,u2
+    #[arg(long, value_name = "COLUMN,COLUMN", value_delimiter = ',', conflicts_with_all = ["bias", "umbrella", "hills"])]
+    pub state_energies: Vec<String>,
+
+    /// The state, counted from 0, whose profile is wanted
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "state_energies")]
+    pub target_state: usize,
+
     /// How umbrella windows are joined
     #[arg(long, value_enum, default_value = "mbar")]
     pub estimator: OfWindows,
@@ -137,6 +145,9 @@ impl OfPmf {
         let source = match (&self.umbrella, &self.hills) {
             (Some(list), _) => Source::Umbrella(list.clone()),
             (_, Some(hills)) => Source::Hills(hills.clone()),
+            _ if !self.state_energies.is_empty() => {
+                Source::States { columns: self.state_energies.clone(), target: self.target_state }
+            }
             _ if self.bias.is_empty() => Source::Unbiased,
             _ => Source::Bias(self.bias.clone()),
         };

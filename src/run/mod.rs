@@ -13,6 +13,7 @@ pub mod energy;
 pub mod plan;
 pub mod pmf;
 pub mod provenance;
+pub mod reweight;
 mod series;
 pub mod simulate;
 pub mod source;

@@ -387,8 +387,7 @@ fn with_finite_derivatives(series: Series, verdicts: &mut Vec<Verdict>) -> Resul
         verdicts.push(Verdict::new(Severity::Warning, "bad_derivatives", message));
         return Ok(Series { dudl_kt: Vec::new(), ..series });
     }
-    let message =
-        format!("{said}; {n_bad} samples like it, of {n_samples}, were left out");
+    let message = format!("{said}; {n_bad} samples like it, of {n_samples}, were left out");
     verdicts.push(Verdict::new(Severity::Warning, "bad_derivatives", message));
     let n_columns = if series.u_kt.is_empty() { 0 } else { width };
     Ok(chosen(&series, &kept, n_columns))

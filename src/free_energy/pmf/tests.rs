@@ -187,3 +187,59 @@ fn references_without_samples_are_refused() {
         assert!(Pmf::estimate(&density, &weigh, &reference, &strata, 5, &Streams::new(0)).is_err());
     }
 }
+
+/// Share of 95 % intervals that contain the truth, over series x' = ρ x + √(1 − ρ²) z of F = ½ x².
+fn coverage(n_seeds: u64, method: &Method) -> f64 {
+    let axis = Axis::new(-2.0, 2.0, 11, false).unwrap();
+    let mean = |pair: &[f64]| {
+        let at = |i: usize| pair[0] + (pair[1] - pair[0]) * (i as f64 + 0.5) / 50.0;
+        -((0..50).map(|i| (-0.5 * at(i).powi(2)).exp()).sum::<f64>() / 50.0).ln()
+    };
+    let middle = |x: &f64| 0.5 * x * x;
+    let exact: Vec<f64> = match method {
+        Method::Histogram => axis.edges().windows(2).map(mean).collect(),
+        _ => axis.centers().iter().map(middle).collect(),
+    };
+    let outcomes: Vec<(usize, usize)> = (0..n_seeds)
+        .into_par_iter()
+        .map(|seed| {
+            let mut x = normal(3000, 1000 + seed);
+            for i in 1..x.len() {
+                x[i] = 0.7 * x[i - 1] + 0.51_f64.sqrt() * x[i];
+            }
+            let g = series::inefficiency(&x, &[None]);
+            let (weights, axes) = (vec![1.0; x.len()], [axis.clone()]);
+            let density = Density::new(method, &axes, &x, &weights, &vec![g; x.len()]).unwrap();
+            let strata = Strata::new(&[x.len()], &[g]).unwrap();
+            let weigh = |count: Option<&[f64]>| Some(count.map_or_else(|| weights.clone(), <[f64]>::to_vec));
+            let pmf = Pmf::estimate(&density, &weigh, &Reference::Bin(5), &strata, 100, &Streams::new(seed))
+                .unwrap();
+            let inside = |bin: &usize| {
+                (pmf.values_kt[*bin] - exact[*bin] + exact[5]).abs() < 1.96 * pmf.std_errors_kt[*bin]
+            };
+            let bins = (0..11).filter(|bin| *bin != 5);
+            (bins.clone().filter(inside).count(), bins.count())
+        })
+        .collect();
+    let sum = |of: fn(&(usize, usize)) -> usize| outcomes.iter().map(of).sum::<usize>() as f64;
+    sum(|outcome| outcome.0) / sum(|outcome| outcome.1)
+}
+
+#[test]
+fn error_bars_of_correlated_series_cover() {
+    // Ten correlated bins of 150 seeds: about 500 independent ones, which tell a share to 1 %.
+    for method in [Method::Histogram, SPLINE] {
+        let share = coverage(150, &method);
+        assert!((share - 0.95).abs() < 0.035, "{method:?}: {share}");
+    }
+}
+
+/// The same with 2,000 seeds: `cargo test --release -- --ignored coverage`.
+#[test]
+#[ignore = "takes a minute"]
+fn coverage_of_many_seeds() {
+    for method in [Method::Histogram, KERNEL, SPLINE] {
+        let share = coverage(2000, &method);
+        assert!((share - 0.95).abs() < 0.02, "{method:?}: {share}");
+    }
+}

@@ -48,7 +48,7 @@ pub(super) fn sampling(samples: &Samples, axes: &[Axis], n_effective: f64) -> Ve
         let message = format!("{n} samples are worth {n_effective:.1} independent ones: run longer");
         verdicts.push(Verdict::new(severity, "few_samples", message));
     }
-    for (index, axis) in axes.iter().enumerate().filter(|(_, axis)| !axis.is_periodic()) {
+    for index in (0..axes.len()).filter(|index| !axes[*index].is_periodic()) {
         let of = |values: &[f64]| {
             transitions(&values.iter().skip(index).step_by(axes.len()).copied().collect::<Vec<_>>())
         };

@@ -5,11 +5,10 @@
 
 use std::path::Path;
 
+use super::PmfRequest;
 use super::output::PmfOutcome;
-use super::{PmfRequest, Reference};
 use crate::error::{Error, Result};
 use crate::free_energy::alchemical::{Severity, Verdict};
-use crate::free_energy::bootstrap::deviation;
 use crate::free_energy::pmf::{Axis, Binned, Method, Pmf};
 use crate::run::pmf::axes::Periodicity;
 use crate::trajectory::plumed::{Hills, read_hills};

@@ -12,12 +12,12 @@ pub use axes::{AxisRequest, Periodicity};
 pub use output::PmfOutcome;
 
 use crate::error::{Error, Result};
-use crate::free_energy::alchemical::Verdict;
+use crate::free_energy::alchemical::{Severity, Verdict};
 use crate::free_energy::pmf::series::inefficiency;
 use crate::free_energy::pmf::{Axis, Binned, Density, Method, Pmf, Reference, effective_samples};
 use crate::free_energy::umbrella::{Mixture, Restraint, Window, WindowReport, read_window_files};
 use crate::free_energy::wham::{Grid, wham};
-use crate::free_energy::{Mbar, Strata, umbrella};
+use crate::free_energy::{Mbar, ReducedEnergies, Strata, umbrella};
 use crate::random::Streams;
 use crate::run::series::{Series, read_all};
 use crate::units::{EnergyUnit, Temperature};
@@ -33,6 +33,13 @@ pub enum Source {
     Umbrella(PathBuf),
     /// Gaussians in this file, without samples.
     Hills(PathBuf),
+    /// Each file is a simulation in one of several states, in order, and has the energies of its samples in all.
+    States {
+        /// One column of energies per state.
+        columns: Vec<String>,
+        /// The state, counted from 0, whose profile is wanted.
+        target: usize,
+    },
 }
 
 /// How several windows are joined.
@@ -180,6 +187,7 @@ pub fn pmf(request: &PmfRequest) -> Result<PmfOutcome> {
         Source::Umbrella(list) => of_windows(request, list)?,
         Source::Unbiased => of_weights(request, &[])?,
         Source::Bias(columns) => of_weights(request, columns)?,
+        Source::States { columns, target } => of_states(request, columns, *target)?,
     };
     if let Some(directory) = &request.out {
         outcome.write(directory)?;
@@ -241,6 +249,71 @@ fn estimate(
     )
 }
 
+/// Weights of one of several states between which MBAR joins all samples.
+fn of_states(request: &PmfRequest, columns: &[String], target: usize) -> Result<PmfOutcome> {
+    let per_kt = request.per_kt()?;
+    let (samples, axes) = Samples::read(request, &request.files)?;
+    if columns.len() < samples.series.len() || target >= columns.len() {
+        let message = format!(
+            "{} columns of energies for {} files and target state {target}",
+            columns.len(),
+            samples.series.len()
+        );
+        return Err(Error::config(
+            "state-energies",
+            message,
+            "give one column per state, those of the files first; states are counted from 0",
+        ));
+    }
+    let mut u_kn = Vec::new();
+    for column in columns {
+        for series in &samples.series {
+            u_kn.extend(series.column(column)?.iter().map(|u| u / per_kt));
+        }
+    }
+    let state_of = samples.lengths.iter().enumerate().flat_map(|(k, n)| std::iter::repeat_n(k, *n)).collect();
+    let energies = ReducedEnergies::new(columns.len(), u_kn, state_of)?.with_names(columns.to_vec())?;
+    let mixture = Mixture::of_states(energies, target, &samples.inefficiency_of())?;
+    let solution = mixture.solve()?;
+    let weights = mixture.weights(&solution, None).ok_or_else(unsolved)?;
+    let weigh = |count: Option<&[f64]>| mixture.weights(&solution, count);
+    let mut pmf = estimate(request, &samples, &axes, &weights, &weigh)?;
+    pmf.error_method = format!("MBAR weights of state {}, {}", columns[target], pmf.error_method);
+    mark_disconnected(&mut pmf, &axes, &samples, &weights, &solution)?;
+    let n_effective = effective_samples(&weights, &samples.inefficiency_of());
+    let mut verdicts: Vec<Verdict> = solution
+        .disconnection()
+        .map(|sentence| Verdict::new(Severity::Untrustworthy, "disconnected", sentence))
+        .into_iter()
+        .collect();
+    verdicts.extend(examine::sampling(&samples, &axes, n_effective));
+    let windows = examine::series_reports(&samples);
+    Ok(PmfOutcome::new(request, pmf, &axes, &samples, n_effective, windows, verdicts))
+}
+
+fn unsolved() -> Error {
+    Error::invalid("windows", "weights in the wanted state", "none")
+}
+
+/// Names of files that tell them apart: without their directories where that is enough.
+fn short_names(files: &[PathBuf]) -> Vec<String> {
+    let short: Vec<String> = files
+        .iter()
+        .map(|file| file.file_name().unwrap_or_default().to_string_lossy().into_owned())
+        .collect();
+    let mut distinct = short.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    if distinct.len() == files.len() {
+        short
+    } else {
+        files.iter().map(|file| file.display().to_string()).collect()
+    }
+}
+
+/// Energies of every sample in every window beyond which MBAR is not run just to compare: 400 MB.
+const LARGEST_COMPARISON: usize = 50_000_000;
+
 /// Weights of umbrella windows.
 fn of_windows(request: &PmfRequest, list: &std::path::Path) -> Result<PmfOutcome> {
     if !request.files.is_empty() {
@@ -270,9 +343,10 @@ fn of_windows(request: &PmfRequest, list: &std::path::Path) -> Result<PmfOutcome
     let (samples, axes) = Samples::read(request, &files)?;
     let windows: Vec<Window> = rows
         .iter()
+        .zip(short_names(&files))
         .zip(samples.lengths.iter().zip(&samples.inefficiencies))
-        .map(|(row, (n_samples, inefficiency))| Window {
-            name: row.path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        .map(|((row, name), (n_samples, inefficiency))| Window {
+            name,
             restraint: Restraint {
                 center: row.center.clone(),
                 force_constant_kt: row.force_constant.iter().map(|k| k / per_kt).collect(),
@@ -282,35 +356,34 @@ fn of_windows(request: &PmfRequest, list: &std::path::Path) -> Result<PmfOutcome
         })
         .collect();
     let periods = periods(&axes);
-    let by_samples = Mixture::of_windows(&windows, &samples.values, &periods)?;
     let grids: Vec<Grid> = axes
         .iter()
         .enumerate()
         .map(|(v, axis)| Grid::fine(axis.low(), axis.span() / axis.n_bins() as f64, &windows, v))
         .collect();
-    let by_bins = wham(&windows, &samples.values, &periods, &grids)?;
-    let (mixture, other) = match request.joining {
-        Joining::Mbar => (&by_samples, &by_bins),
-        Joining::Wham => (&by_bins, &by_samples),
+    let join = |joining: Joining| match joining {
+        Joining::Mbar => Mixture::of_windows(&windows, &samples.values, &periods),
+        Joining::Wham => wham(&windows, &samples.values, &periods, &grids),
     };
+    let mixture = join(request.joining)?;
     let solution = mixture.solve()?;
-    let unsolved = || Error::invalid("umbrella windows", "weights without restraints", "none");
     let weights = mixture.weights(&solution, None).ok_or_else(unsolved)?;
     let weigh = |count: Option<&[f64]>| mixture.weights(&solution, count);
     let mut pmf = estimate(request, &samples, &axes, &weights, &weigh)?;
-    pmf.error_method =
-        format!("{}, {}", if request.joining == Joining::Mbar { "MBAR" } else { "WHAM" }, pmf.error_method);
-    let (reports, mut verdicts) = umbrella::examine(mixture, &windows, &samples.values, &periods, &solution);
+    let (other, by) = match request.joining {
+        Joining::Mbar => (Joining::Wham, "MBAR"),
+        Joining::Wham => (Joining::Mbar, "WHAM"),
+    };
+    pmf.error_method = format!("{by}, {}", pmf.error_method);
+    let (reports, mut verdicts) = umbrella::examine(&mixture, &windows, &samples.values, &periods, &solution);
     mark_disconnected(&mut pmf, &axes, &samples, &weights, &solution)?;
     verdicts.extend(examine::drifts(&samples, &axes));
-    let other_solution = other.solve()?;
-    if let Some(weights) = other.weights(&other_solution, None) {
-        let histogram = Density::histogram(Binned::new(&axes, &samples.values)?);
-        verdicts.extend(examine::disagreement(
-            &pmf,
-            &histogram,
-            [&mixture.weights(&solution, None).ok_or_else(unsolved)?, &weights],
-        ));
+    if other == Joining::Wham || windows.len() * mixture.n_samples() <= LARGEST_COMPARISON {
+        let other = join(other)?;
+        if let Some(others) = other.weights(&other.solve()?, None) {
+            let histogram = Density::histogram(Binned::new(&axes, &samples.values)?);
+            verdicts.extend(examine::disagreement(&pmf, &histogram, [&weights, &others]));
+        }
     }
     let n_effective = effective_samples(&weights, &samples.inefficiency_of());
     verdicts.extend(examine::outside(&samples, &axes));

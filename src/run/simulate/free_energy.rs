@@ -1,125 +1,142 @@
-//! The free energy along λ of a finished simulation, by MBAR and by thermodynamic integration.
+//! The free energy along λ of a finished simulation: MBAR, Bennett's ratio and thermodynamic integration.
 //!
-//! Frames are thinned to the statistical inefficiency of ∂u/∂λ first, so that errors are those of
-//! independent samples.
+//! The windows go the same way as files of other programs: what is not at equilibrium is left out, samples count by
+//! their statistical inefficiency, and verdicts say where states do not overlap or roads do not meet.
 
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
-use crate::free_energy::thermodynamic_integration::{Node, integrate};
-use crate::free_energy::{Mbar, ReducedEnergies};
+use crate::free_energy::alchemical::analysis::PathEstimate;
+use crate::free_energy::alchemical::{
+    Analysis, AnalysisSettings, Dataset, Estimator, Severity, TiRule, Verdict, analyse,
+};
+use crate::free_energy::reader::{Format, Origin, Series};
 use crate::run::directory::write_atomic;
-use crate::run::simulate::summary::Average;
 use crate::run::summary::entry;
 use crate::sampling::ThermodynamicState;
-use crate::trajectory::decorrelated_indices;
 
-/// The rows of one `u_kn_NAME.csv`.
-struct Window {
-    state: usize,
-    /// ∂u/∂λ in kT.
-    derivatives: Vec<f64>,
-    /// `[frame][state]`.
-    u: Vec<Vec<f64>>,
+/// What is to be said about the free energy of a path.
+pub struct AlongLambda {
+    /// Entries of the summary.
+    pub entries: Map<String, Value>,
+    /// Warnings and worse, in order of importance.
+    pub verdicts: Vec<Verdict>,
 }
 
-/// Writes `free_energy.csv` and returns the entries of the summary; `files` are `[state][walker]`.
+/// Writes `free_energy.csv` and returns what belongs into the summary; `files` are `[state][walker]`.
 pub fn along_lambda(
     directory: &Path,
     states: &[ThermodynamicState],
     files: &[std::path::PathBuf],
-) -> Result<Map<String, Value>> {
+) -> Result<AlongLambda> {
     let per_state = files.len() / states.len();
-    let windows: Vec<Window> = files
-        .iter()
-        .enumerate()
-        .map(|(idx, path)| read(path, idx / per_state, states.len()))
-        .collect::<Result<_>>()?;
     // From the lowest λ to the highest, whatever the direction of the ladder.
     let mut order: Vec<usize> = (0..states.len()).collect();
     order.sort_by(|&a, &b| states[a].lambda.total_cmp(&states[b].lambda));
-    let (first, last) = (order[0], order[order.len() - 1]);
-
-    let mut nodes = Vec::new();
-    let (mut rows, mut state_of) = (Vec::new(), Vec::new());
-    for &state in &order {
-        let of_state = windows.iter().filter(|window| window.state == state);
-        let average = Average::of(of_state.clone().map(|window| &window.derivatives[..]));
-        nodes.push(Node {
-            lambda: states[state].lambda,
-            mean: average.mean,
-            std_error: if average.std_error.is_finite() { average.std_error } else { 0.0 },
-        });
-        // A derivative that never changes, as at λ = 0 of a parabola, says nothing about correlation.
-        let constant =
-            of_state.clone().all(|window| window.derivatives.iter().all(|d| *d == window.derivatives[0]));
-        let own: Vec<Vec<f64>> =
-            of_state.clone().map(|window| window.u.iter().map(|u| u[last] - u[first]).collect()).collect();
-        let inefficiency = match constant {
-            true => Average::of(own.iter().map(|own| &own[..])).inefficiency,
-            false => average.inefficiency,
-        };
-        for window in of_state {
-            for idx in decorrelated_indices(window.u.len(), inefficiency) {
-                rows.push(&window.u[idx]);
-                state_of.push(state);
-            }
-        }
-    }
-    let u_kn = (0..states.len()).flat_map(|k| rows.iter().map(move |u| u[k])).collect();
-    let energies = ReducedEnergies::new(states.len(), u_kn, state_of)?;
-    let mbar = Mbar::new(&energies)?;
+    let series = files
+        .iter()
+        .enumerate()
+        .map(|(idx, path)| read(path, idx / per_state, states, &order))
+        .collect::<Result<Vec<Series>>>()?;
+    let data = Dataset::assemble(series)?;
+    let settings = AnalysisSettings {
+        estimators: vec![Estimator::Mbar, Estimator::Bar, Estimator::Ti],
+        ti_rule: TiRule::Spline,
+        ..AnalysisSettings::default()
+    };
+    let analysis = analyse(&data, &settings)?;
+    let span = format!("λ {} → {}", states[order[0]].lambda, states[order[order.len() - 1]].lambda);
     let mut entries = Map::new();
-    let span = format!("λ {} → {}", states[first].lambda, states[last].lambda);
-    let n = energies.n_samples();
-    let (value, error) =
-        mbar.difference(first, last).map_or((f64::NAN, f64::NAN), |found| (found.value, found.std_error));
-    let method = format!("MBAR of {n} decorrelated frames, {span}");
-    entries.insert("free_energy_mbar".into(), entry(value, Some(error), "kT", &method));
-    let integral = integrate(&nodes)?;
-    let method = format!(
-        "thermodynamic integration, cubic spline through {} windows, {span}; trapezoid differs by {:.3} kT",
-        nodes.len(),
-        integral.discretisation_kt
-    );
-    let (value, error) = (integral.spline.value, integral.spline.std_error);
-    entries.insert("free_energy_ti".into(), entry(value, Some(error), "kT", &method));
-
-    let mut table = String::from(
-        "state,lambda,free_energy_kT,std_error_kT,dU_dlambda_kT,dU_dlambda_std_error_kT,frames\n",
-    );
-    for (&state, node) in order.iter().zip(&nodes) {
-        let (value, error) = match state == first {
-            true => (0.0, 0.0),
-            false => mbar
-                .difference(first, state)
-                .map_or((f64::NAN, f64::NAN), |found| (found.value, found.std_error)),
-        };
-        let n = energies.n_k()[state];
-        table += &format!("{state},{},{value},{error},{},{},{n}\n", node.lambda, node.mean, node.std_error);
+    for (name, estimator, road) in [
+        ("free_energy_mbar", Estimator::Mbar, "MBAR"),
+        ("free_energy_bar", Estimator::Bar, "Bennett's ratio between neighbours"),
+        ("free_energy_ti", Estimator::Ti, "thermodynamic integration, cubic spline"),
+    ] {
+        let Some(path) = of(&analysis, estimator) else { continue };
+        let (value, error) = path.total();
+        let n: usize = path.n_samples.iter().sum();
+        let method = format!("{road}, {} windows, {n} independent samples, {span}", order.len());
+        entries.insert(name.into(), entry(value, Some(error), "kT", &method));
     }
-    write_atomic(&directory.join("free_energy.csv"), table.as_bytes())?;
-    Ok(entries)
+    write_atomic(&directory.join("free_energy.csv"), table(&data, &analysis, &order).as_bytes())?;
+    let verdicts =
+        analysis.verdicts.into_iter().filter(|verdict| verdict.severity > Severity::Note).collect();
+    Ok(AlongLambda { entries, verdicts })
 }
 
-fn read(path: &Path, state: usize, n_states: usize) -> Result<Window> {
+fn of(analysis: &Analysis, estimator: Estimator) -> Option<&PathEstimate> {
+    analysis.estimates.iter().find(|path| path.estimator == estimator)
+}
+
+/// A row for each state, from the lowest λ to the highest.
+fn table(data: &Dataset, analysis: &Analysis, order: &[usize]) -> String {
+    let mut text = String::from(
+        "state,lambda,free_energy_kT,std_error_kT,dU_dlambda_kT,dU_dlambda_std_error_kT,frames\n",
+    );
+    let mbar = of(analysis, Estimator::Mbar);
+    let n_k = data.n_k();
+    for (place, &state) in order.iter().enumerate() {
+        let value = |values: Option<&Vec<f64>>| values.map_or(f64::NAN, |values| values[place]);
+        // Windows of one state weigh by their independent samples.
+        let (mut sum, mut weight, mut variance) = (0.0, 0.0, 0.0);
+        for window in analysis.windows.iter().filter(|window| window.state == place) {
+            if let (Some(mean), Some(error)) = (window.mean_dudl.first(), window.mean_dudl_error.first()) {
+                sum += window.n_effective * mean;
+                weight += window.n_effective;
+                variance += (window.n_effective * error).powi(2);
+            }
+        }
+        text += &format!(
+            "{state},{},{},{},{},{},{}\n",
+            data.states[place].lambda[0],
+            value(mbar.map(|path| &path.delta_f)),
+            value(mbar.map(|path| &path.std_error)),
+            sum / weight,
+            variance.sqrt() / weight,
+            n_k[place]
+        );
+    }
+    text
+}
+
+/// The rows of one `u_kn_NAME.csv`, with the states in the order given.
+fn read(path: &Path, state: usize, states: &[ThermodynamicState], order: &[usize]) -> Result<Series> {
     let damaged = |found: String| Error::file(path, "", "a table that kirkwood writes", found);
     let mut reader = csv::Reader::from_path(path).map_err(|error| damaged(error.to_string()))?;
-    let mut window = Window { state, derivatives: Vec::new(), u: Vec::new() };
-    for row in reader.deserialize::<Vec<f64>>() {
+    let place = order.iter().position(|&k| k == state).unwrap_or(state);
+    let mut series = Series {
+        sources: vec![path.to_path_buf()],
+        format: Format::Table,
+        // Reduced energies of states with temperatures of their own need none here.
+        temperature_k: f64::NAN,
+        components: vec!["lambda".into()],
+        states: order.iter().map(|&k| vec![states[k].lambda]).collect(),
+        time: Vec::new(),
+        time_unit: "ps",
+        state_of: Vec::new(),
+        u_kt: Vec::new(),
+        computed: None,
+        dudl_kt: Vec::new(),
+        origin: Vec::new(),
+        warnings: Vec::new(),
+    };
+    for (idx, row) in reader.deserialize::<Vec<f64>>().enumerate() {
         let row = row.map_err(|error| damaged(error.to_string()))?;
-        if row.len() != n_states + 2 {
+        if row.len() != states.len() + 2 {
             return Err(damaged(format!("{} columns", row.len())));
         }
-        window.derivatives.push(row[1]);
-        window.u.push(row[2..].to_vec());
+        series.time.push(row[0]);
+        series.state_of.push(place);
+        series.dudl_kt.push(row[1]);
+        series.u_kt.extend(order.iter().map(|&k| row[2 + k]));
+        series.origin.push(Origin { source: 0, line: idx as u32 + 2 });
     }
-    if window.u.is_empty() {
+    if series.time.is_empty() {
         return Err(damaged("no row".into()));
     }
-    Ok(window)
+    Ok(series)
 }
 
 #[cfg(test)]
@@ -147,9 +164,11 @@ mod tests {
                 files.push(home.path().join(format!("{idx}.csv")));
                 std::fs::write(&files[idx], text).unwrap();
             }
-            let entries = along_lambda(home.path(), &states, &files).unwrap();
+            let found = along_lambda(home.path(), &states, &files).unwrap();
+            let entries = found.entries;
+            assert!(found.verdicts.is_empty(), "{:?}", found.verdicts);
             let exact = 0.5 * 4_f64.ln();
-            for name in ["free_energy_mbar", "free_energy_ti"] {
+            for name in ["free_energy_mbar", "free_energy_bar", "free_energy_ti"] {
                 let value = entries[name]["value"].as_f64().unwrap();
                 let error = entries[name]["std_error"].as_f64().unwrap();
                 // The spline through five nodes is 0.002 off.

@@ -432,8 +432,9 @@ impl<'a> Job<'a> {
                 Ok(found) => {
                     let path = simulation.directory.join("summary.json");
                     let mut entries: serde_json::Map<String, serde_json::Value> = read_json(&path)?;
-                    entries.extend(found);
+                    entries.extend(found.entries);
                     write_json(&path, &entries)?;
+                    summary::add_verdicts(&simulation.directory, &found.verdicts)?;
                 }
                 // The samples are worth more than this estimate of them.
                 Err(error) => {

@@ -4,10 +4,13 @@
 //! error of a mean of N values is s/√(N/g) with the statistical inefficiency g of the series, averaged over
 //! walkers (Chodera et al. 2007); it knows of slow motion only as far as the energy feels it.
 
+use std::path::Path;
+
 use serde_json::{Map, Value, json};
 
 use crate::error::Result;
-use crate::run::directory::{write_atomic, write_json};
+use crate::free_energy::alchemical::{Severity, Verdict};
+use crate::run::directory::{read_json, write_atomic, write_json};
 use crate::run::simulate::records::{Records, Series};
 use crate::run::simulate::stage::{Checkpoint, Simulation};
 use crate::run::summary::entry;
@@ -239,6 +242,21 @@ fn exchange_tables(exchange: &Exchange, recorded_ps: f64) -> (String, String) {
 }
 
 /// Reasons for doubt, in words.
+/// Adds to `verdict.json` what is to be said about the free energy along λ.
+pub fn add_verdicts(directory: &Path, verdicts: &[Verdict]) -> Result<()> {
+    let path = directory.join("verdict.json");
+    let mut verdict: Value = read_json(&path)?;
+    let mut sentence = verdict["verdict"].as_str().unwrap_or_default().to_string();
+    for verdict in verdicts {
+        sentence += " ";
+        sentence += &verdict.message;
+    }
+    let trustworthy = verdicts.iter().all(|verdict| verdict.severity < Severity::Untrustworthy);
+    verdict["trustworthy"] = json!(trustworthy && verdict["trustworthy"].as_bool().unwrap_or(true));
+    verdict["verdict"] = json!(sentence);
+    write_json(&path, &verdict)
+}
+
 fn verdict(simulation: &Simulation, checkpoint: &Checkpoint, averages: &[StateAverages]) -> Value {
     let settings = &simulation.config.verdict;
     let mut doubts = Vec::new();

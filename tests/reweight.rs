@@ -1,0 +1,185 @@
+//! `kirkwood reweight` on ensembles that are known, and on frames of a molecule.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use kirkwood::random::{Purpose, Streams, fill_normal};
+use serde_json::Value;
+
+use crate::common::{json, root, run};
+
+const KT: f64 = 2.494_338_785_445_972;
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn average<'a>(found: &'a Value, name: &str) -> &'a Value {
+    found["averages"].as_array().unwrap().iter().find(|average| average["name"] == name).expect("an average")
+}
+
+fn close(average: &Value, exact: f64) {
+    let (value, error) = (average["value"].as_f64().unwrap(), average["std_error"].as_f64().unwrap());
+    assert!((value - exact).abs() < 4.0 * error && error > 0.0, "{value} ± {error} instead of {exact}");
+}
+
+/// x of variance ½, the law of ½ x² + V with V = ½ x² kT, and energies.
+fn table() -> String {
+    let mut x = vec![0.0; 20_000];
+    fill_normal(&mut Streams::new(5).stream(Purpose::Walker, 0), &mut x);
+    let mut table = String::from("x,x2,energy,total,bias\n");
+    for z in x {
+        let x = z * 0.5_f64.sqrt();
+        let u = 0.5 * KT * x * x;
+        let _ = writeln!(table, "{x},{},{u},{},{u}", x * x, 2.0 * u);
+    }
+    table
+}
+
+#[test]
+fn oscillators_at_another_temperature_in_another_potential_and_without_a_bias() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("frames.csv");
+    fs::write(&path, table()).unwrap();
+    let of = |arguments: &[&str]| {
+        let common = ["reweight", &text(&path), "--temperature", "300", "--observable", "x2", "--json"];
+        let output = run(&[&common[..], arguments].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+        json(&output)
+    };
+    // ⟨x²⟩ is proportional to the temperature, and so is the mean energy.
+    let warm = of(&["--energy", "total", "--to-temperature", "360"]);
+    close(average(&warm, "x2"), 0.6);
+    close(average(&warm, "energy"), 0.6 * KT);
+    close(&warm["free_energy"], -0.5 * 1.2_f64.ln());
+    assert!((average(&warm, "x2")["unweighted"]["value"].as_f64().unwrap() - 0.5).abs() < 0.02);
+    let cold = of(&["--energy", "total", "--to-temperature", "250"]);
+    close(average(&cold, "x2"), 250.0 / 600.0);
+    // Half of the force constant, by energies and by a bias; a wrong sign would give ⅓.
+    let out = home.path().join("out");
+    let softer = of(&["--energy", "total", "--to-energy", "energy", "--out", &text(&out)]);
+    close(average(&softer, "x2"), 1.0);
+    let unbiased = of(&["--bias", "bias"]);
+    close(average(&unbiased, "x2"), 1.0);
+    let ess = |found: &Value| found["n_effective"].as_f64().unwrap();
+    assert!((ess(&softer) - ess(&unbiased)).abs() < 1e-6 * ess(&softer));
+    let weights = fs::read_to_string(out.join("weights.csv")).unwrap();
+    let sum: f64 =
+        weights.lines().skip(1).map(|line| line.split(',').nth(3).unwrap().parse::<f64>().unwrap()).sum();
+    assert!((sum - 1.0).abs() < 1e-9 && weights.starts_with("simulation,frame,log_weight,weight\n0,0,"));
+}
+
+#[test]
+fn ensembles_that_hardly_overlap_are_not_trusted() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("frames.csv");
+    let mut table = String::from("energy\n");
+    let mut z = vec![0.0; 2000];
+    fill_normal(&mut Streams::new(6).stream(Purpose::Walker, 0), &mut z);
+    z.iter().for_each(|z| {
+        let _ = writeln!(table, "{}", -1e4 + 100.0 * z);
+    });
+    fs::write(&path, table).unwrap();
+    let output = run(&[
+        "reweight",
+        &text(&path),
+        "--temperature",
+        "300",
+        "--energy",
+        "energy",
+        "--to-temperature",
+        "600",
+        "--json",
+    ]);
+    let found = json(&output);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(found["n_effective"].as_f64().unwrap() < 10.0);
+    assert_eq!(found["verdicts"][0]["severity"], "untrustworthy");
+}
+
+#[test]
+fn frames_of_a_molecule_in_another_solvent_and_drawn_again() {
+    let home = tempfile::tempdir().unwrap();
+    let (topology, frames) = (root().join("tests/data/aldp.prmtop"), root().join("tests/data/aldp_200.dcd"));
+    let energies = |solvent: &str| -> Vec<f64> {
+        let output =
+            run(&["energy", &text(&topology), &text(&frames), "--implicit-solvent", solvent, "--json"]);
+        let found = json(&output);
+        found["frames"].as_array().unwrap().iter().map(|frame| frame["total"].as_f64().unwrap()).collect()
+    };
+    let drawn = home.path().join("drawn.dcd");
+    let out = home.path().join("out");
+    let output = run(&[
+        "reweight",
+        "--temperature",
+        "300",
+        "--from-system",
+        &text(&topology),
+        "--from-implicit-solvent",
+        "obc1",
+        "--to-system",
+        &text(&topology),
+        "--to-implicit-solvent",
+        "obc2",
+        "--trajectory",
+        &text(&frames),
+        "--resample",
+        "50",
+        &text(&drawn),
+        "--discard",
+        "0.1",
+        "--out",
+        &text(&out),
+        "--json",
+    ]);
+    let found = json(&output);
+    assert_eq!(
+        (found["n_samples"].as_u64(), found["simulations"][0]["n_discarded"].as_u64()),
+        (Some(180), Some(20))
+    );
+    let (from, to) = (energies("obc1"), energies("obc2"));
+    let log_weights: Vec<f64> = from.iter().zip(&to).skip(20).map(|(from, to)| (from - to) / KT).collect();
+    let sum = log_weights.iter().map(|w| w.exp()).sum::<f64>().ln();
+    let table = fs::read_to_string(out.join("weights.csv")).unwrap();
+    for (index, (line, expected)) in table.lines().skip(1).zip(&log_weights).enumerate() {
+        let cells: Vec<f64> = line.split(',').map(|cell| cell.parse().unwrap()).collect();
+        assert_eq!(cells[1] as usize, 20 + index);
+        assert!((cells[2] - (expected - sum)).abs() < 1e-6, "{line} {}", expected - sum);
+    }
+    // Frames that were drawn are frames that were there: their energies are those of the samples.
+    let output = run(&["energy", &text(&topology), &text(&drawn), "--implicit-solvent", "obc2", "--json"]);
+    let again = json(&output);
+    let samples = found["resampled"]["samples"].as_array().unwrap();
+    assert_eq!((again["frames"].as_array().unwrap().len(), samples.len()), (50, 50));
+    for (frame, sample) in again["frames"].as_array().unwrap().iter().zip(samples) {
+        let expected = to[20 + sample.as_u64().unwrap() as usize];
+        assert!((frame["total"].as_f64().unwrap() - expected).abs() < 0.01 * KT);
+    }
+}
+
+#[test]
+fn requests_without_sense_are_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("frames.csv");
+    fs::write(&path, "energy,v\n1,2\n2,3\n3,nan\n").unwrap();
+    let path = text(&path);
+    let dcd = text(&root().join("tests/data/aldp_200.dcd"));
+    let prmtop = text(&root().join("tests/data/aldp.prmtop"));
+    let cases: &[(&[&str], &str)] = &[
+        (&[&path], "target"),
+        (&[&path, "--to-temperature", "310"], "--energy"),
+        (&[&path, "--energy", "energi", "--to-temperature", "310"], "energy, v"),
+        (&[&path, "--bias", "v"], "line 4"),
+        (&["--bias", "v"], "FILES"),
+        (&[&path, "--energy", "energy", "--to-system", &prmtop], "--trajectory"),
+        (&[&path, "--energy", "energy", "--to-system", &prmtop, "--trajectory", &dcd], "3 frames"),
+        (&[&path, "--energy", "energy", "--to-temperature", "0"], "0 K"),
+    ];
+    for (arguments, expected) in cases {
+        let output = run(&[&["reweight", "--temperature", "300", "--json"], *arguments].concat());
+        let message = json(&output)["error"]["message"].as_str().unwrap_or_default().to_string();
+        assert!(message.contains(expected), "{arguments:?}: {message}");
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    }
+}
