@@ -80,7 +80,7 @@ impl Chain {
                 data.windows.push(Window {
                     state,
                     samples: start..start + n,
-                    parts: vec![start..start + n],
+                    parts: std::iter::once(start..start + n).collect(),
                     sources: vec![PathBuf::from(format!("{state}.xvg"))],
                 });
             }
