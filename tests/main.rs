@@ -9,5 +9,7 @@ mod energy;
 mod estimate;
 mod exact;
 mod periodic;
+mod pmf;
 mod reproducibility;
+mod reweight;
 mod simulate;

@@ -9,6 +9,7 @@ use kirkwood::run::{Request, Variants};
 use super::energy::OfEnergy;
 use super::estimate::OfEstimate;
 use super::pmf::OfPmf;
+use super::reweight::OfReweight;
 
 /// Molecular free energies from learned and classical energies.
 #[derive(Debug, Parser)]
@@ -47,6 +48,8 @@ pub enum Command {
     Check(OfRun),
     /// Energies and forces of conformations from a molecular-mechanics force field
     Energy(OfEnergy),
+    /// Averages at another temperature, in another potential, or without a bias
+    Reweight(Box<OfReweight>),
     /// Molecular dynamics or Monte Carlo, with replica exchange and λ windows
     Simulate(OfSimulation),
     /// What a configuration can name, with examples

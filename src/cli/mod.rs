@@ -15,6 +15,7 @@ mod estimate;
 mod output;
 mod pmf;
 mod progress;
+mod reweight;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -91,6 +92,7 @@ fn dispatch(arguments: &Arguments) -> Result<ExitCode> {
         }
         Command::Energy(of_energy) => energy::perform(of_energy, arguments.json),
         Command::Pmf(of_pmf) => pmf::perform(of_pmf, arguments.json),
+        Command::Reweight(of_reweight) => reweight::perform(of_reweight, arguments.json),
         Command::Run(of_run) => perform(arguments, &of_run.request()?, of_run.threads, None),
         Command::Train(of_run) => perform(arguments, &of_run.request()?, of_run.threads, Some("train")),
         Command::Sample(of_run) => perform(arguments, &of_run.request()?, of_run.threads, Some("sample")),
