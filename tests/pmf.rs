@@ -293,7 +293,10 @@ fn mistakes_are_named() {
     let good = write("good.csv", "time,d,v\n0,1.0,2\n1,1.5,3\n2,1.2,1\n3,1.4,2\n");
     let nan = write("nan.csv", "time,d\n0,1.0\n1,nan\n2,1.2\n");
     let short = write("w.csv", "file,center,force_constant\nmissing.dat,0,1\n");
+    let angle =
+        write("COLVAR", "#! FIELDS time phi\n#! SET min_phi -pi\n#! SET max_phi pi\n0 1.0\n1 2.0\n2 -1.0\n");
     let cases: &[(&[&str], &str)] = &[
+        (&[&angle, "--cv", "phi", "--periodic=-1:1"], "has the period"),
         (&[&nan, "--cv", "d"], "line 3"),
         (&[&good, "--cv", "dist"], "time, d, v"),
         (&[&good, "--cv", "d", "--bins", "0"], "bin"),
