@@ -40,6 +40,8 @@ pub enum Command {
     Estimate(Box<OfEstimate>),
     /// Potentials of mean force from unbiased, umbrella or metadynamics data
     Pmf(Box<OfPmf>),
+    /// Weights of frames at another temperature, with another potential, or without the bias
+    Reweight(Box<OfReweight>),
     /// Compare the ensembles with held-out frames
     Compare(OfRun),
     /// Draw report.html again from the run directory

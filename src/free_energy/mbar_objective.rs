@@ -107,7 +107,7 @@ fn n_parts(n_rows: usize) -> usize {
 
 /// Samples treated together: few enough that their responsibilities stay in the first caches.
 pub(super) fn block_length(n_rows: usize) -> usize {
-    ((1 << 12) / n_rows.max(1)).clamp(256, 1024) & !(LANES - 1)
+    ((1 << 11) / n_rows.max(1)).clamp(128, 1024) & !(LANES - 1)
 }
 
 /// Consecutive samples with their energies.

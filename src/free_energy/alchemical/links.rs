@@ -80,8 +80,8 @@ impl Links {
         let mut links = Vec::new();
         if !data.u_kt.is_empty() {
             let mut of_state = vec![Vec::new(); n_states];
-            for (n, &state) in data.state_of.iter().enumerate() {
-                of_state[state].push(n);
+            for n in data.samples_with_energies() {
+                of_state[data.state_of[n]].push(n);
             }
             let mut ends: Vec<usize> = (0..n_states).filter(|&k| !of_state[k].is_empty()).collect();
             let usable = |state: &usize| !data.void_states.contains(state);
