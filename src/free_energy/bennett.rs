@@ -7,7 +7,7 @@
 
 use super::Estimate;
 use super::exponential_averaging::{self, check_work};
-use super::mbar_kernel::add_fermi;
+use super::mbar::kernel::add_fermi;
 use crate::error::Result;
 
 /// f₁ − f₀ from forward and reverse works.

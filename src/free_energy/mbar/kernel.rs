@@ -6,12 +6,12 @@
 use crate::simd::{Simd, simd};
 
 /// Samples of a vector.
-pub(super) const LANES: usize = 8;
+pub(in crate::free_energy) const LANES: usize = 8;
 
 /// Eight numbers side by side; loops over them become vector instructions.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-pub(super) struct Vector([f64; LANES]);
+pub(in crate::free_energy) struct Vector([f64; LANES]);
 
 impl Vector {
     pub const ZERO: Self = Self([0.0; LANES]);
@@ -104,7 +104,7 @@ fn vectors_mut(row: &mut [f64]) -> &mut [[f64; LANES]] {
 macro_rules! dispatched {
     ($(#[$meta:meta])* fn $name:ident / $body:ident($($argument:ident: $type:ty),* $(,)?)) => {
         $(#[$meta])*
-        pub(super) fn $name($($argument: $type),*) {
+        pub(in crate::free_energy) fn $name($($argument: $type),*) {
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
@@ -125,14 +125,14 @@ macro_rules! dispatched {
 }
 
 /// Rows that the tiles of products take together; `p` has a multiple of it, the last ones zero.
-pub(super) const TILE: usize = 4;
+pub(in crate::free_energy) const TILE: usize = 4;
 
 /// Sums of a tile of 4 × 4 products of rows, by lanes.
-pub(super) type Tile = [[Vector; TILE]; TILE];
+pub(in crate::free_energy) type Tile = [[Vector; TILE]; TILE];
 
 /// What a block of samples needs besides its energies and responsibilities.
 #[derive(Default)]
-pub(super) struct PerSample {
+pub(in crate::free_energy) struct PerSample {
     /// Lowest u_kn − base_k of each sample.
     pub lowest: Vec<f64>,
     /// Σ_k N_k exp(f_k − u_kn) e^lowest.
@@ -150,7 +150,7 @@ impl PerSample {
 }
 
 /// The energies of a block and where its free energies stand.
-pub(super) struct Terms<'a> {
+pub(in crate::free_energy) struct Terms<'a> {
     /// `[state][sample]`, `stride` from state to state.
     pub energies: &'a [f64],
     pub stride: usize,
@@ -286,7 +286,7 @@ fn add_fermi_body<const FUSED: bool>(work: &[f64], counts: Option<&[f64]>, shift
 }
 
 /// How many tiles the upper triangle of a product of `n_rows` rows with themselves has.
-pub(super) fn n_tiles(n_rows: usize) -> usize {
+pub(in crate::free_energy) fn n_tiles(n_rows: usize) -> usize {
     let n = n_rows.div_ceil(TILE);
     n * (n + 1) / 2
 }

@@ -1,6 +1,10 @@
 //! u_k(x_n): the reduced energy of every sample in every state, the input of MBAR.
 
-use super::energy_source::{EnergySource, Storage, Stretch, in_single_precision, stretch_length};
+pub mod npy;
+pub mod parquet;
+pub mod source;
+
+use self::source::{EnergySource, Storage, Stretch, in_single_precision, stretch_length};
 use crate::error::{Error, Result};
 use rayon::prelude::*;
 use std::borrow::Cow;
