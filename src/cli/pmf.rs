@@ -56,7 +56,7 @@ pub struct OfPmf {
     pub pieces: Option<usize>,
 
     /// Of the simulations, in K
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
     pub temperature: Option<f64>,
 
     /// Columns of a bias whose sum acted, for example metad.rbias: samples weigh exp(+V/kT)
@@ -88,7 +88,7 @@ pub struct OfPmf {
     pub reference: String,
 
     /// Share of every file that is left out at the beginning
-    #[arg(long, value_name = "F", default_value_t = 0.0)]
+    #[arg(long, value_name = "F", default_value_t = 0.0, allow_negative_numbers = true)]
     pub discard: f64,
 
     /// Resamples for errors, 0 for none

@@ -20,11 +20,11 @@ pub struct OfReweight {
     pub files: Vec<PathBuf>,
 
     /// Of the simulations, in K
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
     pub temperature: f64,
 
     /// Of the target, in K [default: the same]
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
     pub to_temperature: Option<f64>,
 
     /// Columns whose sum is the energy of the simulation, without its bias
@@ -81,7 +81,7 @@ pub struct OfReweight {
     pub resample: Vec<String>,
 
     /// Share of every file that is left out at the beginning
-    #[arg(long, value_name = "F", default_value_t = 0.0)]
+    #[arg(long, value_name = "F", default_value_t = 0.0, allow_negative_numbers = true)]
     pub discard: f64,
 
     /// Resamples for errors

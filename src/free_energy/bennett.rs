@@ -7,6 +7,7 @@
 
 use super::Estimate;
 use super::exponential_averaging::{self, check_work};
+use super::mbar::kernel::add_fermi;
 use crate::error::Result;
 
 /// f₁ − f₀ from forward and reverse works.
@@ -137,18 +138,10 @@ pub(super) fn solve(forward: Works, reverse: Works) -> Solution {
 
 /// Σ₀ f − Σ₁ f, which increases with Δf, and its derivative.
 fn imbalance(forward: Works, reverse: Works, log_ratio: f64, delta: f64) -> (f64, f64) {
-    let (mut difference, mut derivative) = (0.0, 0.0);
-    for (n, work) in forward.kt.iter().enumerate() {
-        let f = fermi(log_ratio + work - delta);
-        difference += forward.count(n) * f;
-        derivative += forward.count(n) * f * (1.0 - f);
-    }
-    for (n, work) in reverse.kt.iter().enumerate() {
-        let f = fermi(work + delta - log_ratio);
-        difference -= reverse.count(n) * f;
-        derivative += reverse.count(n) * f * (1.0 - f);
-    }
-    (difference, derivative)
+    let (mut ahead, mut back) = ([0.0; 2], [0.0; 2]);
+    add_fermi(forward.kt, forward.counts, log_ratio - delta, &mut ahead);
+    add_fermi(reverse.kt, reverse.counts, delta - log_ratio, &mut back);
+    (ahead[0] - back[0], ahead[1] + back[1])
 }
 
 fn fermi(x: f64) -> f64 {

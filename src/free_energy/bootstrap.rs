@@ -5,7 +5,7 @@
 //! Efron and Tibshirani 1993). Blocks that have states in common are exchangeable with each other;
 //! groups of blocks that have none are resampled separately, so that every state keeps its samples.
 
-use super::mbar_bootstrap::{Reference, Resampling};
+use super::mbar::bootstrap::{Reference, Resampling};
 use super::{Mbar, ReducedEnergies};
 use crate::error::{Error, Result};
 use crate::random::{Purpose, Rng, Streams};
@@ -170,7 +170,7 @@ fn summary(blocks: &Blocks, outcomes: Vec<Option<Vec<f64>>>) -> Bootstrap {
 
 /// Resamples an MBAR analysis.
 ///
-/// The resamples are solved together ([`super::mbar_bootstrap`]); what else `statistic` asks of each is summed
+/// The resamples are solved together ([`super::mbar::bootstrap`]); what else `statistic` asks of each is summed
 /// when it does.
 pub fn bootstrap_mbar(
     mbar: &Mbar,

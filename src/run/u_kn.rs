@@ -6,10 +6,10 @@
 
 use crate::error::{Error, Result};
 use crate::free_energy::alchemical::{Severity, Verdict};
-use crate::free_energy::energy_npy::{NpyEnergies, read_counts};
-use crate::free_energy::energy_parquet::ParquetEnergies;
-use crate::free_energy::energy_source::EnergySource;
-use crate::free_energy::mbar_bootstrap::{Resampling, bootstrap_free_energies};
+use crate::free_energy::mbar::bootstrap::{Resampling, bootstrap_free_energies};
+use crate::free_energy::reduced_energies::npy::{NpyEnergies, read_counts};
+use crate::free_energy::reduced_energies::parquet::ParquetEnergies;
+use crate::free_energy::reduced_energies::source::EnergySource;
 use crate::free_energy::{Mbar, ReducedEnergies};
 use crate::random::Streams;
 use serde::Serialize;

@@ -316,18 +316,15 @@ impl Chain {
             self.covariance[link.from * n + link.from] + step.variance + 2.0 * covariance;
     }
 
+    /// Infinite where nothing is known.
     fn std_error(&self) -> Vec<f64> {
         let n = self.delta_f.len();
-        (0..n).map(|i| self.covariance[i * n + i].max(0.0).sqrt()).collect()
+        let variances = (0..n).map(|i| self.covariance[i * n + i]);
+        variances.map(|v| if v.is_nan() { f64::INFINITY } else { v.max(0.0).sqrt() }).collect()
     }
 
     fn finish(self, estimator: Estimator) -> PathEstimate {
-        let std_error = self
-            .std_error()
-            .into_iter()
-            .zip(&self.delta_f)
-            .map(|(error, value)| if value.is_nan() && error.is_nan() { f64::INFINITY } else { error })
-            .collect();
+        let std_error = self.std_error();
         PathEstimate {
             delta_f: self.delta_f,
             std_error,

@@ -80,7 +80,7 @@ impl Chain {
                 data.windows.push(Window {
                     state,
                     samples: start..start + n,
-                    parts: vec![start..start + n],
+                    parts: std::iter::once(start..start + n).collect(),
                     sources: vec![PathBuf::from(format!("{state}.xvg"))],
                 });
             }
@@ -393,4 +393,35 @@ fn other_definitions_of_errors_are_smaller_only_where_they_leave_something_out()
     let squares: f64 = path.step_errors.iter().map(|error| error * error).sum();
     assert!((squares.sqrt() - bar(&plain)).abs() < 1e-12 && path.error_method.contains("whole path is"));
     assert_eq!(plain.estimates[0].n_samples, [500; 5]);
+}
+
+#[test]
+fn an_unknown_value_has_an_infinite_error_whatever_is_missing() {
+    use rand::Rng as _;
+    for seed in 0..200 {
+        let mut rng = Streams::new(seed).stream(Purpose::Split, 0);
+        let n = (0..5).map(|_| [0, 1, 2, 5, 30][rng.random_range(0..5)]).collect();
+        let chain = Chain { n, spread: [0.0, 1.0, 30.0][rng.random_range(0..3)], ..Chain::new(0, 0.0, seed) };
+        let data = chain.dataset();
+        let decorrelation =
+            [Decorrelation::Weights, Decorrelation::Alchemlyb, Decorrelation::None][rng.random_range(0..3)];
+        let settings =
+            AnalysisSettings { decorrelation, n_bootstrap: 2, n_convergence: 2, ..Default::default() };
+        let Ok(analysis) = analyse(&data, &settings) else {
+            assert!(data.n_samples() == 0, "{:?}", chain.n);
+            continue;
+        };
+        for path in &analysis.estimates {
+            for (value, error) in path.delta_f.iter().zip(&path.std_error) {
+                let known = value.is_finite() && *error >= 0.0;
+                assert!(
+                    known || *error == f64::INFINITY,
+                    "{:?} {:?}: {value} ± {error}",
+                    chain.n,
+                    path.estimator
+                );
+            }
+            assert_eq!((path.delta_f.len(), path.steps.len(), path.n_samples.len()), (5, 4, 5));
+        }
+    }
 }

@@ -7,7 +7,9 @@ use super::judgement::judge;
 use super::links::{Links, Step};
 use super::multistate::Multistate;
 use super::resampling::{Rings, stream};
-use super::{Analysis, AnalysisSettings, Dataset, Decorrelation, Estimator, PathEstimate, TiRule};
+use super::{
+    Analysis, AnalysisSettings, Dataset, Decorrelation, Estimator, PathEstimate, Severity, TiRule, Verdict,
+};
 use crate::error::{Error, Result};
 use crate::free_energy::Mbar;
 use crate::free_energy::bootstrap::deviation;
@@ -59,7 +61,8 @@ pub fn analyse(data: &Dataset, settings: &AnalysisSettings) -> Result<Analysis> 
     let sampling = sampling(data, settings.decorrelation)?;
     let links = Links::new(data);
     let nodes = Nodes::new(data);
-    let wanted = wanted(data, settings, &links, nodes.as_ref())?;
+    let mut wanted = wanted(data, settings, &links, nodes.as_ref())?;
+    let mut unsolved = None;
     let multistate = if wanted.contains(&Estimator::Mbar) {
         Some(Multistate::new(data, &sampling.energy_counts)?)
     } else {
@@ -69,7 +72,16 @@ pub fn analyse(data: &Dataset, settings: &AnalysisSettings) -> Result<Analysis> 
         Some(nodes) if wanted.contains(&Estimator::Ti) => Some(nodes.rule(settings.ti_rule, data)?),
         _ => None,
     };
-    let mbar = multistate.as_ref().map(|all| all.solve(&sampling.energy_counts)).transpose()?;
+    let mbar = match multistate.as_ref().map(|all| all.solve(&sampling.energy_counts)) {
+        // Energies that have no solution cost only MBAR, unless it was asked for.
+        Some(Err(error @ Error::NotConverged { .. })) if settings.estimators.is_empty() => {
+            wanted.retain(|&one| one != Estimator::Mbar);
+            unsolved =
+                Some(Verdict::new(Severity::Untrustworthy, "mbar_unsolved", format!("No MBAR: {error}.")));
+            None
+        }
+        solved => solved.transpose()?,
+    };
     let means = nodes.as_ref().map_or_else(Vec::new, |nodes| nodes.means(data, &sampling.slope_counts));
     let bar =
         if links.is_empty() { Vec::new() } else { links.steps(Estimator::Bar, &sampling.energy_counts)? };
@@ -98,7 +110,7 @@ pub fn analyse(data: &Dataset, settings: &AnalysisSettings) -> Result<Analysis> 
         convergence,
         convergence_estimator,
         blocks,
-        verdicts: data.verdicts.clone(),
+        verdicts: data.verdicts.iter().cloned().chain(unsolved).collect(),
     };
     judge(&work, &mut analysis);
     Ok(analysis)

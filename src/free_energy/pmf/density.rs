@@ -62,7 +62,7 @@ impl Density {
     ) -> Result<Self> {
         let binned = Binned::new(axes, values)?;
         binned.check(Some(weights))?;
-        if inefficiency_of.len() != weights.len() || !(weights.iter().sum::<f64>() > 0.0) {
+        if inefficiency_of.len() != weights.len() || weights.iter().sum::<f64>() <= 0.0 {
             return Err(Error::invalid(
                 "weights and inefficiencies of samples",
                 format!("{} of each, and weights that are not all zero", binned.n_samples()),

@@ -57,6 +57,10 @@ impl std::fmt::Display for Reference {
     }
 }
 
+/// Weight of every sample from how often each counts in a resample, which the weights include, or for the samples as
+/// they are; weights need not be normalised. `None` where there is no solution.
+pub type Weigh<'a> = dyn Fn(Option<&[f64]>) -> Option<Vec<f64>> + Sync + 'a;
+
 /// A potential of mean force with errors.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pmf {
@@ -115,7 +119,7 @@ impl Pmf {
     /// includes that) or for the samples as they are; `None` where there is no solution.
     pub fn estimate(
         density: &Density,
-        weigh: &(dyn Fn(Option<&[f64]>) -> Option<Vec<f64>> + Sync),
+        weigh: &Weigh<'_>,
         reference: &Reference,
         strata: &Strata,
         n_resamples: usize,
@@ -133,7 +137,7 @@ impl Pmf {
 
     fn resampled(
         density: &Density,
-        weigh: &(dyn Fn(Option<&[f64]>) -> Option<Vec<f64>> + Sync),
+        weigh: &Weigh<'_>,
         reference: &Reference,
         resampling: &Resampling<'_>,
     ) -> Result<Self> {

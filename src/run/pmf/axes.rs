@@ -106,7 +106,14 @@ impl AxisRequest {
             Periodicity::No => Ok(None),
             Periodicity::FromFile => Ok(of_file()),
             Periodicity::Ends(from, to) if from.is_finite() && to.is_finite() && from < to => {
-                Ok(Some((from, to)))
+                let span = to - from;
+                match of_file().filter(|(low, high)| ((high - low) - span).abs() > 1e-6 * span) {
+                    Some((low, high)) => {
+                        let message = format!("`{}` has the period {low} to {high} in its file", self.column);
+                        Err(Error::config("periodic", message, "leave --periodic out"))
+                    }
+                    None => Ok(Some((from, to))),
+                }
             }
             Periodicity::Ends(from, to) => {
                 let message = format!("{from} to {to} is no period");

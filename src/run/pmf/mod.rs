@@ -14,7 +14,7 @@ pub use output::PmfOutcome;
 use crate::error::{Error, Result};
 use crate::free_energy::alchemical::{Severity, Verdict};
 use crate::free_energy::pmf::series::inefficiency;
-use crate::free_energy::pmf::{Axis, Binned, Density, Method, Pmf, Reference, effective_samples};
+use crate::free_energy::pmf::{Axis, Binned, Density, Method, Pmf, Reference, Weigh, effective_samples};
 use crate::free_energy::umbrella::{Mixture, Restraint, Window, WindowReport, read_window_files};
 use crate::free_energy::wham::{Grid, wham};
 use crate::free_energy::{Mbar, ReducedEnergies, Strata, umbrella};
@@ -231,7 +231,7 @@ fn estimate(
     samples: &Samples,
     axes: &[Axis],
     weights: &[f64],
-    weigh: &(dyn Fn(Option<&[f64]>) -> Option<Vec<f64>> + Sync),
+    weigh: &Weigh<'_>,
 ) -> Result<Pmf> {
     let mut density =
         Density::new(&request.method, axes, &samples.values, weights, &samples.inefficiency_of())?;

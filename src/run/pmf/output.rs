@@ -259,7 +259,9 @@ impl PmfOutcome {
 fn sparse(pmf: &Pmf) -> Option<Verdict> {
     let bins = pmf.values_kt.iter().zip(&pmf.std_errors_kt);
     let n = bins.filter(|(value, error)| value.is_finite() && error.is_nan()).count();
-    (n > 0).then(|| {
+    // Without resamples no bin has an error.
+    let has_errors = pmf.std_errors_kt.iter().any(|error| !error.is_nan());
+    (n > 0 && has_errors).then(|| {
         let message = format!("{n} bins were visited in one stretch of time only and have no error");
         Verdict::new(Severity::Note, "sparse_bins", message)
     })

@@ -3,7 +3,7 @@
 //! The array is `[state][sample]`, f64 or f32, in either order of axes and bytes. It is read at positions, not
 //! mapped: what is not wanted at the moment takes no memory.
 
-use super::energy_source::{EnergySource, stretch_length};
+use super::source::{EnergySource, stretch_length};
 use crate::error::{Error, Result};
 use npyz::{DType, Endianness, NpyFile, Order, TypeChar};
 use rayon::prelude::*;

@@ -20,7 +20,7 @@ pub trait EnergySource: Send + Sync {
 
 /// Energies of some consecutive samples in all states.
 #[derive(Clone, Copy)]
-pub(super) struct Stretch<'a> {
+pub(in crate::free_energy) struct Stretch<'a> {
     pub values: &'a [f64],
     /// From a state to the next in `values`.
     pub stride: usize,
@@ -28,7 +28,7 @@ pub(super) struct Stretch<'a> {
 
 /// The ways to keep a matrix.
 #[derive(Clone)]
-pub(super) enum Storage {
+pub(in crate::free_energy) enum Storage {
     /// `[state][sample]`.
     Double(Vec<f64>),
     /// u_kn − shift_k − (what all states have in common in sample n), `[state][sample]`.
@@ -48,7 +48,7 @@ impl std::fmt::Debug for Storage {
 }
 
 /// Samples read from a source at a time: a few MiB for all states together.
-pub(super) fn stretch_length(n_states: usize) -> usize {
+pub(in crate::free_energy) fn stretch_length(n_states: usize) -> usize {
     ((1 << 19) / n_states.max(1)).clamp(256, 16_384) & !255
 }
 
@@ -110,7 +110,7 @@ fn subtract_common(stretch: &mut [f64], len: usize) {
 ///
 /// Differences between the states of a sample keep seven digits, whatever offset the sample or a state
 /// as a whole has.
-pub(super) fn in_single_precision(source: &dyn EnergySource) -> Result<Storage> {
+pub(in crate::free_energy) fn in_single_precision(source: &dyn EnergySource) -> Result<Storage> {
     let (n_states, n_samples) = (source.n_states(), source.n_samples());
     let mut values = vec![0.0_f32; n_states * n_samples];
     let mut shift = Vec::new();

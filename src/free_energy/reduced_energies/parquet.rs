@@ -4,8 +4,8 @@
 //! columns are unpacked once, row group by row group, into a temporary file of plain numbers that is read from
 //! then on and vanishes with this value.
 
-use super::energy_npy::{read_exact_at, write_all_at};
-use super::energy_source::EnergySource;
+use super::npy::{read_exact_at, write_all_at};
+use super::source::EnergySource;
 use crate::error::{Error, Result};
 use parquet::basic::Type;
 use parquet::column::reader::{ColumnReader, ColumnReaderImpl};

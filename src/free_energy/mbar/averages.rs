@@ -2,12 +2,12 @@
 //!
 //! The error of an average ⟨A⟩_a, with δ_n = w_an (A_n − ⟨A⟩) and d_k = Σ_n p_kn δ_n, is |δ|² + dᵀ L⁻ d.
 
-use super::Estimate;
-use super::mbar::{METHOD, Mbar};
-use super::mbar_covariance::STRAY_WEIGHT;
-use super::mbar_objective::{Rows, over_parts};
-use super::weights::{effective_sample_size, log_sum_exp};
+use super::covariance::STRAY_WEIGHT;
+use super::objective::{Rows, over_parts};
+use super::{METHOD, Mbar};
 use crate::error::{Error, Result};
+use crate::free_energy::Estimate;
+use crate::free_energy::weights::{effective_sample_size, log_sum_exp};
 
 /// A potential of which there are no samples, reached by the weights of those that there are.
 #[derive(Debug, Clone)]

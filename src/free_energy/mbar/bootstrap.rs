@@ -8,13 +8,13 @@
 //! a resample differs by a few per cent: each pass gains between one and two digits. A replicate that does
 //! not converge so (it lost a state, or the few samples that link two) is solved by itself.
 
-use super::Mbar;
-use super::bootstrap::{Blocks, deviation, draw_samples};
-use super::mbar::Certificate;
-use super::mbar_kernel::{TILE, Vector, add_replicates};
-use super::mbar_newton::Goal;
-use super::mbar_objective::{Objective, Position, Rows, Scratch, over_parts};
+use super::Certificate;
+use super::kernel::{TILE, Vector, add_replicates};
+use super::newton::Goal;
+use super::objective::{Objective, Position, Rows, Scratch, over_parts};
 use crate::error::{Error, Result};
+use crate::free_energy::Mbar;
+use crate::free_energy::bootstrap::{Blocks, deviation, draw_samples};
 use crate::random::{Purpose, Streams};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -61,8 +61,8 @@ impl FreeEnergyBootstrap {
 }
 
 /// Resamples of which the free energies are known.
-pub(super) struct Solved {
-    pub at: Position,
+pub(in crate::free_energy) struct Solved {
+    pub(super) at: Position,
     /// N_k of the sampled states.
     pub counts: Vec<f64>,
     /// Which these are, when not those of the full solution.
@@ -104,7 +104,7 @@ pub fn bootstrap_free_energies(
 }
 
 /// The full solution, as replicates need it.
-pub(super) struct Reference<'m, 'a> {
+pub(in crate::free_energy) struct Reference<'m, 'a> {
     mbar: &'m Mbar<'a>,
     resampling: Resampling<'m>,
     /// Sampled states, then others that have a free energy.

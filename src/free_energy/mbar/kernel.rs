@@ -6,12 +6,12 @@
 use crate::simd::{Simd, simd};
 
 /// Samples of a vector.
-pub(super) const LANES: usize = 8;
+pub(in crate::free_energy) const LANES: usize = 8;
 
 /// Eight numbers side by side; loops over them become vector instructions.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-pub(super) struct Vector([f64; LANES]);
+pub(in crate::free_energy) struct Vector([f64; LANES]);
 
 impl Vector {
     pub const ZERO: Self = Self([0.0; LANES]);
@@ -50,11 +50,11 @@ impl Vector {
     }
 }
 
-/// eˣ to 2 units in the last place for x up to 700; 0 below [`FLOOR`].
+/// eˣ to 2 units in the last place for x up to 700; 0 below `floor`, which is at least −708.
 ///
 /// x = n ln 2 + r, and on |r| ≤ ½ ln 2 a polynomial of degree 11 with the least relative error, 4e-18.
 #[inline(always)]
-fn exp<const FUSED: bool>(x: f64) -> f64 {
+fn exp<const FUSED: bool>(x: f64, floor: f64) -> f64 {
     const LN2_HIGH: f64 = f64::from_bits(0x3FE6_2E42_FEE0_0000);
     const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
     // Adding and subtracting 1.5 × 2⁵² rounds to the nearest integer and leaves it in the low bits.
@@ -73,7 +73,7 @@ fn exp<const FUSED: bool>(x: f64) -> f64 {
         1.0,
     ];
     let times_plus = |a: f64, b: f64, c: f64| if FUSED { a.mul_add(b, c) } else { a * b + c };
-    let bounded = if x > FLOOR { x } else { FLOOR };
+    let bounded = if x > floor { x } else { floor };
     let bounded = if bounded < 700.0 { bounded } else { 700.0 };
     let shifted = times_plus(bounded, std::f64::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
@@ -83,7 +83,7 @@ fn exp<const FUSED: bool>(x: f64) -> f64 {
         series = times_plus(series, r, coefficient);
     }
     let scale = f64::from_bits((shifted.to_bits() << 52).wrapping_add(1023_u64 << 52));
-    if x < FLOOR { 0.0 } else { series * scale }
+    if x < floor { 0.0 } else { series * scale }
 }
 
 /// Below this an exponential counts as zero: 1e-130, whose square is still a normal number.
@@ -104,7 +104,7 @@ fn vectors_mut(row: &mut [f64]) -> &mut [[f64; LANES]] {
 macro_rules! dispatched {
     ($(#[$meta:meta])* fn $name:ident / $body:ident($($argument:ident: $type:ty),* $(,)?)) => {
         $(#[$meta])*
-        pub(super) fn $name($($argument: $type),*) {
+        pub(in crate::free_energy) fn $name($($argument: $type),*) {
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")]
@@ -125,14 +125,14 @@ macro_rules! dispatched {
 }
 
 /// Rows that the tiles of products take together; `p` has a multiple of it, the last ones zero.
-pub(super) const TILE: usize = 4;
+pub(in crate::free_energy) const TILE: usize = 4;
 
 /// Sums of a tile of 4 × 4 products of rows, by lanes.
-pub(super) type Tile = [[Vector; TILE]; TILE];
+pub(in crate::free_energy) type Tile = [[Vector; TILE]; TILE];
 
 /// What a block of samples needs besides its energies and responsibilities.
 #[derive(Default)]
-pub(super) struct PerSample {
+pub(in crate::free_energy) struct PerSample {
     /// Lowest u_kn − base_k of each sample.
     pub lowest: Vec<f64>,
     /// Σ_k N_k exp(f_k − u_kn) e^lowest.
@@ -150,7 +150,7 @@ impl PerSample {
 }
 
 /// The energies of a block and where its free energies stand.
-pub(super) struct Terms<'a> {
+pub(in crate::free_energy) struct Terms<'a> {
     /// `[state][sample]`, `stride` from state to state.
     pub energies: &'a [f64],
     pub stride: usize,
@@ -220,12 +220,12 @@ fn responsibilities_body<const FUSED: bool>(
         prefetch(&terms.energies[terms.states[k] * terms.stride + len..], terms.next);
         if k < terms.n_sampled {
             for ((p, lowest), sum) in p.iter_mut().zip(&*lowest).zip(&mut *sum) {
-                *p = exp::<FUSED>(lowest - *p + offset);
+                *p = exp::<FUSED>(lowest - *p + offset, FLOOR);
                 *sum += *p;
             }
         } else {
             for (p, lowest) in p.iter_mut().zip(&*lowest) {
-                *p = exp::<FUSED>(lowest - *p + offset);
+                *p = exp::<FUSED>(lowest - *p + offset, FLOOR);
             }
         }
     }
@@ -248,8 +248,45 @@ fn responsibilities_body<const FUSED: bool>(
     }
 }
 
+dispatched! {
+    /// Σ c f(x) and Σ c f(x) (1 − f(x)) of x = shift + work, with f(x) = 1/(1 + eˣ) and c how often each counts,
+    /// once without `counts`.
+    fn add_fermi / add_fermi_body(work: &[f64], counts: Option<&[f64]>, shift: f64, sums: &mut [f64; 2])
+}
+
+#[inline(always)]
+fn add_fermi_body<const FUSED: bool>(work: &[f64], counts: Option<&[f64]>, shift: f64, sums: &mut [f64; 2]) {
+    const BLOCK: usize = 256;
+    let (mut share, mut slope) = ([0.0; BLOCK], [0.0; BLOCK]);
+    let (mut shares, mut slopes) = (Vector::ZERO, Vector::ZERO);
+    for (block, work) in work.chunks(BLOCK).enumerate() {
+        let n = work.len();
+        for ((share, slope), work) in share.iter_mut().zip(&mut slope).zip(work) {
+            let x = shift + work;
+            let e = exp::<FUSED>(-x.abs(), -708.0);
+            let f = 1.0 / (1.0 + e);
+            *share = if x > 0.0 { e * f } else { f };
+            *slope = e * f * f;
+        }
+        if let Some(counts) = counts {
+            for ((share, slope), count) in share.iter_mut().zip(&mut slope).zip(&counts[block * BLOCK..]) {
+                *share *= count;
+                *slope *= count;
+            }
+        }
+        share[n..].fill(0.0);
+        slope[n..].fill(0.0);
+        for (f, g) in vectors(&share).iter().zip(vectors(&slope)) {
+            shares = shares.map2(Vector(*f), |a, b| a + b);
+            slopes = slopes.map2(Vector(*g), |a, b| a + b);
+        }
+    }
+    sums[0] += shares.sum();
+    sums[1] += slopes.sum();
+}
+
 /// How many tiles the upper triangle of a product of `n_rows` rows with themselves has.
-pub(super) fn n_tiles(n_rows: usize) -> usize {
+pub(in crate::free_energy) fn n_tiles(n_rows: usize) -> usize {
     let n = n_rows.div_ceil(TILE);
     n * (n + 1) / 2
 }
@@ -366,11 +403,11 @@ mod tests {
     fn the_exponential_is_the_exponential() {
         for i in 0..40_000 {
             let x = f64::from(i) * 0.0249 - 299.5;
-            let y = exp::<false>(x);
+            let y = exp::<false>(x, FLOOR);
             assert!((y / x.exp() - 1.0).abs() < 5e-16, "{x} {y} {}", x.exp());
         }
         assert_eq!(
-            [0.0, -0.0, -301.0, f64::NEG_INFINITY, -1e300].map(exp::<true>),
+            [0.0, -0.0, -301.0, f64::NEG_INFINITY, -1e300].map(|x| exp::<true>(x, FLOOR)),
             [1.0, 1.0, 0.0, 0.0, 0.0]
         );
     }
@@ -378,6 +415,20 @@ mod tests {
     /// Numbers without a pattern.
     fn noise(n: usize) -> Vec<f64> {
         (0..n).map(|i| (i as f64 * 12.9898).sin()).collect()
+    }
+
+    #[test]
+    fn fermi_functions_sum_to_what_the_plain_loop_gives() {
+        let mut work: Vec<f64> = noise(1000).iter().map(|x| 40.0 * x).collect();
+        work.extend([f64::INFINITY, f64::NEG_INFINITY, 1e5, -1e5]);
+        let mut sums = [0.0; 2];
+        add_fermi(&work, None, 0.3, &mut sums);
+        let f = |w: &f64| 1.0 / (1.0 + (0.3 + w).exp());
+        let plain: [f64; 2] = [work.iter().map(f).sum(), work.iter().map(|w| f(w) * (1.0 - f(w))).sum()];
+        assert!(
+            (sums[0] - plain[0]).abs() < 1e-10 && (sums[1] - plain[1]).abs() < 1e-10,
+            "{sums:?} {plain:?}"
+        );
     }
 
     #[test]

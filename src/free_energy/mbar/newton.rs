@@ -6,10 +6,10 @@
 //! error of a step is about its length times the strain since its Hessian was taken; as long as
 //! that is small an old Hessian serves, and the sweep brings only the gradient.
 
-use super::bennett;
-use super::mbar_covariance::grounded_laplacian;
-use super::mbar_objective::{Objective, Order, Pass, Position};
+use super::covariance::grounded_laplacian;
+use super::objective::{Objective, Order, Pass, Position};
 use crate::error::{Error, Result};
+use crate::free_energy::bennett;
 use nalgebra::{DMatrix, DVector};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -248,7 +248,7 @@ impl Pass {
 
 /// Some of the samples.
 struct Subsample {
-    energies: super::ReducedEnergies,
+    energies: crate::free_energy::ReducedEnergies,
     multiplicity: Option<Vec<f64>>,
 }
 

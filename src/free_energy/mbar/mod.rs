@@ -11,16 +11,25 @@
 //! Laplacian is solved without cancellation however small the overlap. Samples count as independent;
 //! for correlated ones use [`super::bootstrap`].
 
-use super::mbar_covariance::Moments;
-use super::mbar_newton::Goal;
-use super::mbar_objective::{Objective, Order, Position, Rows};
+mod averages;
+pub mod bootstrap;
+mod covariance;
+pub(super) mod kernel;
+mod newton;
+mod objective;
+#[cfg(test)]
+mod tests;
+
+use self::covariance::Moments;
+use self::newton::Goal;
+use self::objective::{Objective, Order, Position, Rows};
 use super::{Estimate, ReducedEnergies};
 use crate::error::{Error, Result};
 use nalgebra::DMatrix;
 use std::sync::OnceLock;
 
-pub use super::mbar_averages::Target;
-pub use super::mbar_covariance::MissingOverlap;
+pub use self::averages::Target;
+pub use self::covariance::MissingOverlap;
 
 pub(super) const METHOD: &str = "MBAR asymptotic covariance (independent samples)";
 
@@ -57,7 +66,7 @@ pub struct Mbar<'a> {
     pub(super) energies: &'a ReducedEnergies,
     multiplicity: Option<Vec<f64>>,
     /// f of the sampled states as it was solved for, in a gauge of its own.
-    pub(super) at: Position,
+    at: Position,
     /// f of all states relative to the first.
     pub(super) f: Vec<f64>,
     /// f of the first state in the gauge of `at`; 0 when it has none.
@@ -152,7 +161,7 @@ impl<'a> Mbar<'a> {
     }
 
     /// A solution that was found elsewhere; what else follows from it is summed when it is asked for.
-    pub(super) fn at_solution(
+    fn at_solution(
         energies: &'a ReducedEnergies,
         multiplicity: Option<Vec<f64>>,
         (sampled, counts): (Vec<usize>, Vec<f64>),
@@ -241,7 +250,7 @@ impl<'a> Mbar<'a> {
         &self.sampled
     }
 
-    pub(super) fn position(&self) -> &Position {
+    fn position(&self) -> &Position {
         &self.at
     }
 
@@ -261,7 +270,7 @@ impl<'a> Mbar<'a> {
         (0..self.f.len()).map(|k| finite(k) && finite(0) && moments.variance(0, k).is_some()).collect()
     }
 
-    pub(super) fn moments(&self) -> &Moments {
+    fn moments(&self) -> &Moments {
         self.moments.get_or_init(|| {
             let objective = self.objective();
             let summed =
@@ -352,7 +361,8 @@ impl<'a> Mbar<'a> {
             })
             .collect();
         Some(format!(
-            "the states fall into {} groups that share no samples, so free energies between them are              undetermined: {}; the overlap is missing between {}",
+            "the states fall into {} groups that share no samples, so free energies between them are \
+             undetermined: {}; the overlap is missing between {}",
             groups.len(),
             lists.join(", "),
             missing.join(", ")

@@ -1,6 +1,10 @@
 //! u_k(x_n): the reduced energy of every sample in every state, the input of MBAR.
 
-use super::energy_source::{EnergySource, Storage, Stretch, in_single_precision, stretch_length};
+pub mod npy;
+pub mod parquet;
+pub mod source;
+
+use self::source::{EnergySource, Storage, Stretch, in_single_precision, stretch_length};
 use crate::error::{Error, Result};
 use rayon::prelude::*;
 use std::borrow::Cow;
@@ -209,23 +213,17 @@ impl ReducedEnergies {
     pub(super) fn subset(&self, states: &[usize], ranges: &[Range<usize>]) -> Result<Self> {
         let n_samples: usize = ranges.iter().map(Range::len).sum();
         let mut values = vec![0.0; states.len() * n_samples];
-        let length = if self.is_direct() { self.n_samples } else { stretch_length(self.n_states) };
-        let (mut scratch, mut filled, mut next) = (Vec::new(), 0, 0);
-        for start in (0..self.n_samples).step_by(length) {
-            let samples = start..(start + length).min(self.n_samples);
-            let stretch = self.stretch(samples.clone(), &mut scratch)?;
-            while let Some(range) = ranges.get(next).filter(|range| range.start < samples.end) {
-                let here = range.start.max(samples.start)..range.end.min(samples.end);
-                for (row, &state) in values.chunks_exact_mut(n_samples).zip(states) {
-                    let from = &stretch.values[state * stretch.stride + (here.start - start)..][..here.len()];
-                    row[filled..filled + here.len()].copy_from_slice(from);
+        if let Storage::Double(all) = &self.storage {
+            values.par_chunks_exact_mut(n_samples).zip(states).for_each(|(row, &state)| {
+                let from = &all[state * self.n_samples..(state + 1) * self.n_samples];
+                let mut filled = 0;
+                for range in ranges {
+                    row[filled..filled + range.len()].copy_from_slice(&from[range.clone()]);
+                    filled += range.len();
                 }
-                filled += here.len();
-                if range.end > samples.end {
-                    break;
-                }
-                next += 1;
-            }
+            });
+        } else {
+            self.gather(states, ranges, &mut values)?;
         }
         let (mut n_k, mut state_of) = (vec![0; states.len()], Vec::with_capacity(n_samples));
         let mut ranges = ranges.iter().peekable();
@@ -252,6 +250,30 @@ impl ReducedEnergies {
             void_states: Vec::new(),
             n_overflows: 0,
         })
+    }
+
+    /// Fills `values`, `[state][sample]`, from energies that come in stretches.
+    fn gather(&self, states: &[usize], ranges: &[Range<usize>], values: &mut [f64]) -> Result<()> {
+        let n_samples = values.len() / states.len();
+        let length = stretch_length(self.n_states);
+        let (mut scratch, mut filled, mut next) = (Vec::new(), 0, 0);
+        for start in (0..self.n_samples).step_by(length) {
+            let samples = start..(start + length).min(self.n_samples);
+            let stretch = self.stretch(samples.clone(), &mut scratch)?;
+            while let Some(range) = ranges.get(next).filter(|range| range.start < samples.end) {
+                let here = range.start.max(samples.start)..range.end.min(samples.end);
+                for (row, &state) in values.chunks_exact_mut(n_samples).zip(states) {
+                    let from = &stretch.values[state * stretch.stride + (here.start - start)..][..here.len()];
+                    row[filled..filled + here.len()].copy_from_slice(from);
+                }
+                filled += here.len();
+                if range.end > samples.end {
+                    break;
+                }
+                next += 1;
+            }
+        }
+        Ok(())
     }
 
     /// What the states are called.

@@ -10,10 +10,10 @@
 //! a base of each state and then to the lowest of each sample before anything is added to them, which is
 //! exact where it matters: offsets of 10⁹ kT of states or samples cost no digit of f.
 
-use super::ReducedEnergies;
-use super::energy_source::stretch_length;
-use super::mbar_kernel::{LANES, PerSample, TILE, Terms, Tile, Vector, add_gram, n_tiles, responsibilities};
+use super::kernel::{LANES, PerSample, TILE, Terms, Tile, Vector, add_gram, n_tiles, responsibilities};
 use crate::error::Result;
+use crate::free_energy::ReducedEnergies;
+use crate::free_energy::reduced_energies::source::stretch_length;
 use nalgebra::DMatrix;
 use rayon::prelude::*;
 use std::ops::Range;
