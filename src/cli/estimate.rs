@@ -32,7 +32,8 @@ pub struct OfEstimate {
     #[arg(long, value_name = "K", help_heading = "Files")]
     pub temperature: Option<f64>,
 
-    /// Estimators, separated by commas: mbar, bar, ti, exp, gaussian [default: all that the data allow of the first three]
+    /// Estimators, separated by commas: mbar, bar, ti, exp, gaussian [default: those of the first four that the data
+    /// allow]
     #[arg(long, value_name = "NAMES", value_delimiter = ',', help_heading = "Estimation")]
     pub estimator: Vec<OfEstimator>,
 

@@ -26,7 +26,7 @@ impl Outcome {
             data.components.join(", ")
         );
         let (Some(first), Some(last)) = (data.states.first(), data.states.last()) else { return text };
-        let _ = writeln!(text, "\nfree energy of {} − {} in {unit}", last.name, first.name);
+        let _ = writeln!(text, "\nfree energy from {} to {} in {unit}", first.name, last.name);
         for one in &self.analysis.estimates {
             let value = one.delta_f.last().map_or(f64::NAN, |value| factor * value);
             let error = one.std_error.last().map_or(f64::NAN, |error| factor * error);
