@@ -50,8 +50,6 @@ pub enum Command {
     Check(OfRun),
     /// Energies and forces of conformations from a molecular-mechanics force field
     Energy(OfEnergy),
-    /// Averages at another temperature, in another potential, or without a bias
-    Reweight(Box<OfReweight>),
     /// Molecular dynamics or Monte Carlo, with replica exchange and λ windows
     Simulate(OfSimulation),
     /// What a configuration can name, with examples
