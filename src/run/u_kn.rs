@@ -7,6 +7,7 @@
 use crate::error::{Error, Result};
 use crate::free_energy::alchemical::{Severity, Verdict};
 use crate::free_energy::mbar::bootstrap::{Resampling, bootstrap_free_energies};
+use crate::free_energy::mbar::{Extrapolation, Reach};
 use crate::free_energy::reduced_energies::npy::{NpyEnergies, read_counts};
 use crate::free_energy::reduced_energies::parquet::ParquetEnergies;
 use crate::free_energy::reduced_energies::source::EnergySource;
@@ -101,13 +102,20 @@ pub fn solve(request: &UknRequest) -> Result<UknOutcome> {
 
     let clock = Instant::now();
     let n_states = energies.n_states();
-    let covariance: Vec<Vec<f64>> =
+    let mut covariance: Vec<Vec<f64>> =
         mbar.covariance_matrix().chunks_exact(n_states).map(<[f64]>::to_vec).collect();
-    let df_k = (0..n_states).map(|k| covariance[k][k].sqrt()).collect();
+    let reached: Vec<Option<Extrapolation>> = (0..n_states).map(|k| mbar.extrapolation(k)).collect();
+    let hopeless = |k: usize| reached[k].is_some_and(|found| found.reach == Reach::Hopeless);
+    for (a, b) in (0..n_states).flat_map(|a| (0..n_states).map(move |b| (a, b))) {
+        if (a, b) != (0, 0) && (hopeless(0) || hopeless(a) || hopeless(b)) {
+            covariance[a][b] = if a == b { f64::INFINITY } else { f64::NAN };
+        }
+    }
+    let df_k: Vec<f64> = (0..n_states).map(|k| covariance[k][k].sqrt()).collect();
     let cov_s = clock.elapsed().as_secs_f64();
 
     let clock = Instant::now();
-    let mut verdicts = verdicts(&mbar, request.allow_disconnected);
+    let mut verdicts = verdicts(&mbar, &reached, request.allow_disconnected);
     let df_boot = if request.n_bootstrap > 0 {
         let streams = Streams::new(request.seed);
         let found = bootstrap_free_energies(&mbar, Resampling::Samples, request.n_bootstrap, &streams)?;
@@ -120,7 +128,9 @@ pub fn solve(request: &UknRequest) -> Result<UknOutcome> {
             );
             verdicts.push(Verdict::new(Severity::Warning, "bootstrap_single_sample", message));
         }
-        Some(found.std_errors)
+        // Resamples of samples that do not reach a state do not reach it either.
+        let known = found.std_errors.iter().zip(&df_k);
+        Some(known.map(|(boot, df)| if df.is_finite() { *boot } else { f64::NAN }).collect())
     } else {
         None
     };
@@ -214,7 +224,7 @@ fn free_memory() -> Option<f64> {
     Some(limit.unwrap_or(f64::INFINITY).min(1024.0 * kib))
 }
 
-fn verdicts(mbar: &Mbar<'_>, allow_disconnected: bool) -> Vec<Verdict> {
+fn verdicts(mbar: &Mbar<'_>, reached: &[Option<Extrapolation>], allow_disconnected: bool) -> Vec<Verdict> {
     let energies = mbar.energies();
     let name = |k: usize| energies.names()[k].as_str();
     let mut verdicts = Vec::new();
@@ -235,9 +245,9 @@ fn verdicts(mbar: &Mbar<'_>, allow_disconnected: bool) -> Vec<Verdict> {
         let message = format!("{} has no result: some of its energies are not numbers", name(k));
         verdicts.push(Verdict::new(Severity::Warning, "void_state", message));
     }
-    let void = energies.void_states();
+    verdicts.extend(out_of_reach(energies.names(), reached));
     let few: Vec<String> = (0..energies.n_states())
-        .filter(|k| !void.contains(k) && mbar.n_effective(*k) < FEW_SAMPLES)
+        .filter(|k| energies.n_k()[*k] > 0 && mbar.n_effective(*k) < FEW_SAMPLES)
         .map(|k| format!("{} ({:.1})", name(k), mbar.n_effective(k)))
         .collect();
     if !few.is_empty() {
@@ -252,6 +262,47 @@ fn verdicts(mbar: &Mbar<'_>, allow_disconnected: bool) -> Vec<Verdict> {
             energies.n_overflows()
         );
         verdicts.push(Verdict::new(Severity::Note, "overflow", message));
+    }
+    verdicts
+}
+
+/// What is to be said about states without samples.
+fn out_of_reach(names: &[String], reached: &[Option<Extrapolation>]) -> Vec<Verdict> {
+    let cases = [
+        (
+            Reach::Hopeless,
+            Severity::Untrustworthy,
+            "out of reach of all samples, their free energies undetermined",
+        ),
+        (
+            Reach::Doubtful,
+            Severity::Warning,
+            "hardly reached by any samples, so that their errors are likely to be too small",
+        ),
+    ];
+    let mut verdicts = Vec::new();
+    for (reach, severity, what) in cases {
+        let states: Vec<String> = names
+            .iter()
+            .zip(reached)
+            .filter_map(|(name, found)| found.filter(|found| found.reach == reach).map(|found| (name, found)))
+            .map(|(name, found)| {
+                format!(
+                    "{name} ({:.1} effective samples, one with {:.0} % of the weight, tail index {:.2})",
+                    found.n_effective,
+                    100.0 * found.largest_share,
+                    found.tail
+                )
+            })
+            .collect();
+        if !states.is_empty() {
+            let message = format!(
+                "states without samples are {what}: {}; a tail index above 0.5 means weights without a variance, \
+                 above 1 without a mean: sample these states, or others on the way to them",
+                states.join(", ")
+            );
+            verdicts.push(Verdict::new(severity, "extrapolation", message));
+        }
     }
     verdicts
 }
@@ -446,6 +497,26 @@ mod tests {
         assert!(json["df_boot"][1].is_f64() && json["df_boot"][2].is_null());
         let allowed = solve(&UknRequest { allow_disconnected: true, ..case.write() }).unwrap();
         assert!(allowed.is_trustworthy());
+    }
+
+    #[test]
+    fn a_state_that_no_sample_reaches_has_no_error() {
+        for (spacing, severity) in
+            [(1.0, None), (2.2, Some(Severity::Warning)), (5.0, Some(Severity::Untrustworthy))]
+        {
+            let case = Case::wells(&[2000, 0], spacing);
+            let outcome = solve(&UknRequest { n_bootstrap: 10, ..case.write() }).unwrap();
+            let found = outcome.verdicts.first();
+            assert_eq!(found.map(|verdict| verdict.severity), severity, "{:?}", outcome.verdicts);
+            assert!(found.is_none_or(
+                |verdict| verdict.kind == "extrapolation" && verdict.message.contains("state 1 (")
+            ));
+            let json = serde_json::to_value(&outcome).unwrap();
+            let known = spacing < 5.0;
+            assert!(json["df_k"][0] == 0.0 && json["f_k"][1].is_f64());
+            assert!(json["df_k"][1].is_f64() == known && json["covariance"][1][1].is_f64() == known);
+            assert!(json["df_boot"][1].is_f64() == known && outcome.is_trustworthy() == known);
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@
 mod averages;
 pub mod bootstrap;
 mod covariance;
+mod extrapolation;
 pub(super) mod kernel;
 mod newton;
 mod objective;
@@ -30,6 +31,7 @@ use std::sync::OnceLock;
 
 pub use self::averages::Target;
 pub use self::covariance::MissingOverlap;
+pub use self::extrapolation::{Extrapolation, Reach};
 
 pub(super) const METHOD: &str = "MBAR asymptotic covariance (independent samples)";
 
