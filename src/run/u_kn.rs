@@ -136,8 +136,12 @@ pub fn solve(request: &UknRequest) -> Result<UknOutcome> {
     };
     let boot_s = df_boot.is_some().then(|| clock.elapsed().as_secs_f64());
     verdicts.sort_by_key(|verdict| std::cmp::Reverse(verdict.severity));
+    let mut f_k = mbar.free_energies_kt().to_vec();
+    if !df_k[0].is_finite() {
+        f_k.fill(f64::NAN);
+    }
     Ok(UknOutcome {
-        f_k: mbar.free_energies_kt().to_vec(),
+        f_k,
         df_k,
         max_gradient: mbar.certificate().residual,
         iterations: mbar.certificate().iterations,
@@ -244,6 +248,10 @@ fn verdicts(mbar: &Mbar<'_>, reached: &[Option<Extrapolation>], allow_disconnect
     for &k in energies.void_states() {
         let message = format!("{} has no result: some of its energies are not numbers", name(k));
         verdicts.push(Verdict::new(Severity::Warning, "void_state", message));
+    }
+    for k in (0..energies.n_states()).filter(|&k| mbar.free_energies_kt()[k] == f64::INFINITY) {
+        let message = format!("{} has no result: its energy is +inf for every sample", name(k));
+        verdicts.push(Verdict::new(Severity::Warning, "forbidden_state", message));
     }
     verdicts.extend(out_of_reach(energies.names(), reached));
     let few: Vec<String> = (0..energies.n_states())
@@ -516,6 +524,35 @@ mod tests {
             assert!(json["df_k"][0] == 0.0 && json["f_k"][1].is_f64());
             assert!(json["df_k"][1].is_f64() == known && json["covariance"][1][1].is_f64() == known);
             assert!(json["df_boot"][1].is_f64() == known && outcome.is_trustworthy() == known);
+        }
+    }
+
+    #[test]
+    fn states_without_a_free_energy_are_null_throughout() {
+        for (bad, everywhere, kind) in
+            [(f64::NAN, false, "void_state"), (f64::INFINITY, true, "forbidden_state")]
+        {
+            for state in [0, 2] {
+                let mut n_k = [300, 200, 250];
+                n_k[state] = 0;
+                let mut case = Case::wells(&n_k, 0.5);
+                let n = case.u.len() / 3;
+                case.u[state * n..][..if everywhere { n } else { 1 }].fill(bad);
+                let outcome = solve(&UknRequest { n_bootstrap: 5, ..case.write() }).unwrap();
+                let kinds: Vec<&str> = outcome.verdicts.iter().map(|verdict| verdict.kind.as_str()).collect();
+                assert_eq!(kinds, [kind]);
+                let json = serde_json::to_value(&outcome).unwrap();
+                for k in 0..3 {
+                    // Everything is relative to state 0.
+                    let known = k != state && state != 0;
+                    for number in
+                        [&json["f_k"][k], &json["df_k"][k], &json["df_boot"][k], &json["covariance"][k][k]]
+                    {
+                        assert_eq!(number.is_f64(), known, "{bad} in state {state}: {k} {number}");
+                    }
+                }
+                assert!(json["covariance"][1][state].is_null());
+            }
         }
     }
 
