@@ -25,6 +25,9 @@ const LOW_OVERLAP: f64 = 0.03;
 /// Effective samples below which a state's free energy rests on too few of them.
 const FEW_SAMPLES: f64 = 10.0;
 
+/// Effective samples above which a state does well on the samples of others.
+const FEW_NEIGHBOURS: f64 = 50.0;
+
 /// What to solve and how.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UknRequest {
@@ -238,7 +241,7 @@ fn verdicts(mbar: &Mbar<'_>, reached: &[Option<Extrapolation>], allow_disconnect
     }
     for (a, b, overlap) in weak_links(mbar) {
         let message = format!(
-            "{} and {} hardly overlap ({overlap:.3} of their samples; {LOW_OVERLAP} is wanted), and nothing \
+            "{} and {} hardly overlap (they share {overlap:.3} of the samples of one; {LOW_OVERLAP} is wanted), and nothing \
              else links them better: add a state between them",
             name(a),
             name(b)
@@ -262,6 +265,21 @@ fn verdicts(mbar: &Mbar<'_>, reached: &[Option<Extrapolation>], allow_disconnect
         let message =
             format!("free energies rest on fewer than {FEW_SAMPLES} effective samples in {}", few.join(", "));
         verdicts.push(Verdict::new(Severity::Warning, "few_effective_samples", message));
+    }
+    let single = |k: usize| energies.n_k()[k] > 0 && (energies.n_k()[k] as f64) < FEW_SAMPLES;
+    let scarce: Vec<usize> =
+        (0..energies.n_states()).filter(|&k| single(k) && mbar.n_effective(k) >= FEW_SAMPLES).collect();
+    if !scarce.is_empty() {
+        let doubtful = scarce.iter().any(|&k| mbar.n_effective(k) < FEW_NEIGHBOURS);
+        let lists: Vec<String> =
+            scarce.iter().map(|&k| format!("{} ({})", name(k), energies.n_k()[k])).collect();
+        let message = format!(
+            "few samples were drawn from {}: their free energies rest on the samples of other states, which overlap \
+             with them",
+            lists.join(", ")
+        );
+        let severity = if doubtful { Severity::Warning } else { Severity::Note };
+        verdicts.push(Verdict::new(severity, "few_samples", message));
     }
     if energies.n_overflows() > 0 {
         let message = format!(
@@ -315,16 +333,17 @@ fn out_of_reach(names: &[String], reached: &[Option<Extrapolation>]) -> Vec<Verd
     verdicts
 }
 
-/// Links between sampled states that are weak, of those that hold the states together best.
+/// Links between sampled states that are weak, of those that hold the states together best: the samples that two
+/// states share, of those of the state that has fewer. How many samples either has does not matter.
 fn weak_links(mbar: &Mbar<'_>) -> Vec<(usize, usize, f64)> {
-    let overlap = mbar.overlap();
+    let counts = mbar.counts();
     let mut weak = Vec::new();
     for group in mbar.groups() {
         // The tree of the strongest links that joins all states of the group.
         let (mut joined, mut left) = (vec![group[0]], group[1..].to_vec());
         while !left.is_empty() {
             let links = left.iter().flat_map(|&b| joined.iter().map(move |&a| (a, b)));
-            let strength = |&(a, b): &(usize, usize)| overlap[a][b].min(overlap[b][a]);
+            let strength = |&(a, b): &(usize, usize)| mbar.shared_samples(a, b) / counts[a].min(counts[b]);
             let best = links.max_by(|x, y| strength(x).total_cmp(&strength(y)));
             let Some((a, b)) = best else { break };
             if strength(&(a, b)) < LOW_OVERLAP {
@@ -554,6 +573,23 @@ mod tests {
                 assert!(json["covariance"][1][state].is_null());
             }
         }
+    }
+
+    #[test]
+    fn few_samples_are_not_taken_for_a_distance() {
+        let verdicts = |n_k: &[i64], spacing| solve(&Case::wells(n_k, spacing).write()).unwrap().verdicts;
+        for n_k in [[20_000, 1, 1, 1], [500, 500, 1, 500]] {
+            let found = verdicts(&n_k, 0.3);
+            assert!(found.len() == 1 && found[0].kind == "few_samples", "{found:?}");
+            assert!(
+                found[0].severity == Severity::Note && found[0].message.contains("state 2 (1)"),
+                "{found:?}"
+            );
+        }
+        assert!(verdicts(&[20_000, 100, 100, 100], 0.3).is_empty());
+        // Of states that are far from each other nothing else is said.
+        let found = verdicts(&[3000, 3000], 4.6);
+        assert!(found.len() == 1 && found[0].kind == "low_overlap", "{found:?}");
     }
 
     #[test]
