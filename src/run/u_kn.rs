@@ -139,6 +139,7 @@ pub fn solve(request: &UknRequest) -> Result<UknOutcome> {
     };
     let boot_s = df_boot.is_some().then(|| clock.elapsed().as_secs_f64());
     verdicts.sort_by_key(|verdict| std::cmp::Reverse(verdict.severity));
+    say_how_states_are_counted(energies.names(), &mut verdicts);
     let mut f_k = mbar.free_energies_kt().to_vec();
     if !df_k[0].is_finite() {
         f_k.fill(f64::NAN);
@@ -191,7 +192,9 @@ fn load(request: &UknRequest, n_k: Vec<usize>) -> Result<(ReducedEnergies, bool)
 /// The same error with the file of the energies, when it is about these.
 fn in_file(path: &Path, error: Error) -> Error {
     match error {
-        Error::Invalid { expected, found, .. } => Error::file(path, "u_kn", expected, found),
+        Error::Invalid { expected, found, .. } => {
+            Error::file(path, "u_kn", expected, found).with_hint("states and samples are counted from 0")
+        }
         other => other,
     }
 }
@@ -290,6 +293,16 @@ fn verdicts(mbar: &Mbar<'_>, reached: &[Option<Extrapolation>], allow_disconnect
         verdicts.push(Verdict::new(Severity::Note, "overflow", message));
     }
     verdicts
+}
+
+/// Says once, at the first mention, that states without names of their own are counted from 0.
+fn say_how_states_are_counted(names: &[String], verdicts: &mut [Verdict]) {
+    if names.first().is_none_or(|name| name != "state 0") {
+        return;
+    }
+    if let Some(first) = verdicts.iter_mut().find(|verdict| verdict.message.contains("state ")) {
+        first.message.push_str(" (states are counted from 0)");
+    }
 }
 
 /// What is to be said about states without samples.
@@ -590,6 +603,22 @@ mod tests {
         // Of states that are far from each other nothing else is said.
         let found = verdicts(&[3000, 3000], 4.6);
         assert!(found.len() == 1 && found[0].kind == "low_overlap", "{found:?}");
+    }
+
+    #[test]
+    fn it_is_said_once_that_states_are_counted_from_0() {
+        let mut case = Case::wells(&[3000, 3000, 1], 4.6);
+        let outcome = solve(&case.write()).unwrap();
+        let said = |verdicts: &[Verdict]| {
+            verdicts.iter().filter(|verdict| verdict.message.contains("counted from 0")).count()
+        };
+        assert!(outcome.verdicts.len() > 1 && said(&outcome.verdicts) == 1, "{:?}", outcome.verdicts);
+        case.u[6001 + 3] = f64::NAN;
+        assert!(solve(&case.write()).unwrap_err().to_string().contains("counted from 0"));
+        // Columns of a table have names.
+        let case = Case::wells(&[3000, 3000, 1], 4.6);
+        let outcome = solve(&UknRequest { u_kn: case.write_parquet(), ..case.write() }).unwrap();
+        assert!(outcome.verdicts.len() > 1 && said(&outcome.verdicts) == 0, "{:?}", outcome.verdicts);
     }
 
     #[test]
