@@ -7,6 +7,7 @@
 use crate::error::{Error, Result};
 use crate::free_energy::alchemical::{Severity, Verdict};
 use crate::free_energy::mbar::bootstrap::{Resampling, bootstrap_free_energies};
+use crate::free_energy::mbar::{Extrapolation, Reach};
 use crate::free_energy::reduced_energies::npy::{NpyEnergies, read_counts};
 use crate::free_energy::reduced_energies::parquet::ParquetEnergies;
 use crate::free_energy::reduced_energies::source::EnergySource;
@@ -23,6 +24,9 @@ const LARGEST_SHARE: f64 = 0.5;
 const LOW_OVERLAP: f64 = 0.03;
 /// Effective samples below which a state's free energy rests on too few of them.
 const FEW_SAMPLES: f64 = 10.0;
+
+/// Effective samples above which a state does well on the samples of others.
+const FEW_NEIGHBOURS: f64 = 50.0;
 
 /// What to solve and how.
 #[derive(Debug, Clone, PartialEq)]
@@ -101,13 +105,20 @@ pub fn solve(request: &UknRequest) -> Result<UknOutcome> {
 
     let clock = Instant::now();
     let n_states = energies.n_states();
-    let covariance: Vec<Vec<f64>> =
+    let mut covariance: Vec<Vec<f64>> =
         mbar.covariance_matrix().chunks_exact(n_states).map(<[f64]>::to_vec).collect();
-    let df_k = (0..n_states).map(|k| covariance[k][k].sqrt()).collect();
+    let reached: Vec<Option<Extrapolation>> = (0..n_states).map(|k| mbar.extrapolation(k)).collect();
+    let hopeless = |k: usize| reached[k].is_some_and(|found| found.reach == Reach::Hopeless);
+    for (a, b) in (0..n_states).flat_map(|a| (0..n_states).map(move |b| (a, b))) {
+        if (a, b) != (0, 0) && (hopeless(0) || hopeless(a) || hopeless(b)) {
+            covariance[a][b] = if a == b { f64::INFINITY } else { f64::NAN };
+        }
+    }
+    let df_k: Vec<f64> = (0..n_states).map(|k| covariance[k][k].sqrt()).collect();
     let cov_s = clock.elapsed().as_secs_f64();
 
     let clock = Instant::now();
-    let mut verdicts = verdicts(&mbar, request.allow_disconnected);
+    let mut verdicts = verdicts(&mbar, &reached, request.allow_disconnected);
     let df_boot = if request.n_bootstrap > 0 {
         let streams = Streams::new(request.seed);
         let found = bootstrap_free_energies(&mbar, Resampling::Samples, request.n_bootstrap, &streams)?;
@@ -120,14 +131,21 @@ pub fn solve(request: &UknRequest) -> Result<UknOutcome> {
             );
             verdicts.push(Verdict::new(Severity::Warning, "bootstrap_single_sample", message));
         }
-        Some(found.std_errors)
+        // Resamples of samples that do not reach a state do not reach it either.
+        let known = found.std_errors.iter().zip(&df_k);
+        Some(known.map(|(boot, df)| if df.is_finite() { *boot } else { f64::NAN }).collect())
     } else {
         None
     };
     let boot_s = df_boot.is_some().then(|| clock.elapsed().as_secs_f64());
     verdicts.sort_by_key(|verdict| std::cmp::Reverse(verdict.severity));
+    say_how_states_are_counted(energies.names(), &mut verdicts);
+    let mut f_k = mbar.free_energies_kt().to_vec();
+    if !df_k[0].is_finite() {
+        f_k.fill(f64::NAN);
+    }
     Ok(UknOutcome {
-        f_k: mbar.free_energies_kt().to_vec(),
+        f_k,
         df_k,
         max_gradient: mbar.certificate().residual,
         iterations: mbar.certificate().iterations,
@@ -174,7 +192,9 @@ fn load(request: &UknRequest, n_k: Vec<usize>) -> Result<(ReducedEnergies, bool)
 /// The same error with the file of the energies, when it is about these.
 fn in_file(path: &Path, error: Error) -> Error {
     match error {
-        Error::Invalid { expected, found, .. } => Error::file(path, "u_kn", expected, found),
+        Error::Invalid { expected, found, .. } => {
+            Error::file(path, "u_kn", expected, found).with_hint("states and samples are counted from 0")
+        }
         other => other,
     }
 }
@@ -214,7 +234,7 @@ fn free_memory() -> Option<f64> {
     Some(limit.unwrap_or(f64::INFINITY).min(1024.0 * kib))
 }
 
-fn verdicts(mbar: &Mbar<'_>, allow_disconnected: bool) -> Vec<Verdict> {
+fn verdicts(mbar: &Mbar<'_>, reached: &[Option<Extrapolation>], allow_disconnected: bool) -> Vec<Verdict> {
     let energies = mbar.energies();
     let name = |k: usize| energies.names()[k].as_str();
     let mut verdicts = Vec::new();
@@ -224,7 +244,7 @@ fn verdicts(mbar: &Mbar<'_>, allow_disconnected: bool) -> Vec<Verdict> {
     }
     for (a, b, overlap) in weak_links(mbar) {
         let message = format!(
-            "{} and {} hardly overlap ({overlap:.3} of their samples; {LOW_OVERLAP} is wanted), and nothing \
+            "{} and {} hardly overlap (they share {overlap:.3} of the samples of one; {LOW_OVERLAP} is wanted), and nothing \
              else links them better: add a state between them",
             name(a),
             name(b)
@@ -235,15 +255,34 @@ fn verdicts(mbar: &Mbar<'_>, allow_disconnected: bool) -> Vec<Verdict> {
         let message = format!("{} has no result: some of its energies are not numbers", name(k));
         verdicts.push(Verdict::new(Severity::Warning, "void_state", message));
     }
-    let void = energies.void_states();
+    for k in (0..energies.n_states()).filter(|&k| mbar.free_energies_kt()[k] == f64::INFINITY) {
+        let message = format!("{} has no result: its energy is +inf for every sample", name(k));
+        verdicts.push(Verdict::new(Severity::Warning, "forbidden_state", message));
+    }
+    verdicts.extend(out_of_reach(energies.names(), reached));
     let few: Vec<String> = (0..energies.n_states())
-        .filter(|k| !void.contains(k) && mbar.n_effective(*k) < FEW_SAMPLES)
+        .filter(|k| energies.n_k()[*k] > 0 && mbar.n_effective(*k) < FEW_SAMPLES)
         .map(|k| format!("{} ({:.1})", name(k), mbar.n_effective(k)))
         .collect();
     if !few.is_empty() {
         let message =
             format!("free energies rest on fewer than {FEW_SAMPLES} effective samples in {}", few.join(", "));
         verdicts.push(Verdict::new(Severity::Warning, "few_effective_samples", message));
+    }
+    let single = |k: usize| energies.n_k()[k] > 0 && (energies.n_k()[k] as f64) < FEW_SAMPLES;
+    let scarce: Vec<usize> =
+        (0..energies.n_states()).filter(|&k| single(k) && mbar.n_effective(k) >= FEW_SAMPLES).collect();
+    if !scarce.is_empty() {
+        let doubtful = scarce.iter().any(|&k| mbar.n_effective(k) < FEW_NEIGHBOURS);
+        let lists: Vec<String> =
+            scarce.iter().map(|&k| format!("{} ({})", name(k), energies.n_k()[k])).collect();
+        let message = format!(
+            "few samples were drawn from {}: their free energies rest on the samples of other states, which overlap \
+             with them",
+            lists.join(", ")
+        );
+        let severity = if doubtful { Severity::Warning } else { Severity::Note };
+        verdicts.push(Verdict::new(severity, "few_samples", message));
     }
     if energies.n_overflows() > 0 {
         let message = format!(
@@ -256,16 +295,68 @@ fn verdicts(mbar: &Mbar<'_>, allow_disconnected: bool) -> Vec<Verdict> {
     verdicts
 }
 
-/// Links between sampled states that are weak, of those that hold the states together best.
+/// Says once, at the first mention, that states without names of their own are counted from 0.
+fn say_how_states_are_counted(names: &[String], verdicts: &mut [Verdict]) {
+    if names.first().is_none_or(|name| name != "state 0") {
+        return;
+    }
+    if let Some(first) = verdicts.iter_mut().find(|verdict| verdict.message.contains("state ")) {
+        first.message.push_str(" (states are counted from 0)");
+    }
+}
+
+/// What is to be said about states without samples.
+fn out_of_reach(names: &[String], reached: &[Option<Extrapolation>]) -> Vec<Verdict> {
+    let cases = [
+        (
+            Reach::Hopeless,
+            Severity::Untrustworthy,
+            "out of reach of all samples, their free energies undetermined",
+        ),
+        (
+            Reach::Doubtful,
+            Severity::Warning,
+            "hardly reached by any samples, so that their errors are likely to be too small",
+        ),
+    ];
+    let mut verdicts = Vec::new();
+    for (reach, severity, what) in cases {
+        let states: Vec<String> = names
+            .iter()
+            .zip(reached)
+            .filter_map(|(name, found)| found.filter(|found| found.reach == reach).map(|found| (name, found)))
+            .map(|(name, found)| {
+                format!(
+                    "{name} ({:.1} effective samples, one with {:.0} % of the weight, tail index {:.2})",
+                    found.n_effective,
+                    100.0 * found.largest_share,
+                    found.tail
+                )
+            })
+            .collect();
+        if !states.is_empty() {
+            let message = format!(
+                "states without samples are {what}: {}; a tail index above 0.5 means weights without a variance, \
+                 above 1 without a mean: sample these states, or others on the way to them",
+                states.join(", ")
+            );
+            verdicts.push(Verdict::new(severity, "extrapolation", message));
+        }
+    }
+    verdicts
+}
+
+/// Links between sampled states that are weak, of those that hold the states together best: the samples that two
+/// states share, of those of the state that has fewer. How many samples either has does not matter.
 fn weak_links(mbar: &Mbar<'_>) -> Vec<(usize, usize, f64)> {
-    let overlap = mbar.overlap();
+    let counts = mbar.counts();
     let mut weak = Vec::new();
     for group in mbar.groups() {
         // The tree of the strongest links that joins all states of the group.
         let (mut joined, mut left) = (vec![group[0]], group[1..].to_vec());
         while !left.is_empty() {
             let links = left.iter().flat_map(|&b| joined.iter().map(move |&a| (a, b)));
-            let strength = |&(a, b): &(usize, usize)| overlap[a][b].min(overlap[b][a]);
+            let strength = |&(a, b): &(usize, usize)| mbar.shared_samples(a, b) / counts[a].min(counts[b]);
             let best = links.max_by(|x, y| strength(x).total_cmp(&strength(y)));
             let Some((a, b)) = best else { break };
             if strength(&(a, b)) < LOW_OVERLAP {
@@ -446,6 +537,88 @@ mod tests {
         assert!(json["df_boot"][1].is_f64() && json["df_boot"][2].is_null());
         let allowed = solve(&UknRequest { allow_disconnected: true, ..case.write() }).unwrap();
         assert!(allowed.is_trustworthy());
+    }
+
+    #[test]
+    fn a_state_that_no_sample_reaches_has_no_error() {
+        for (spacing, severity) in
+            [(1.0, None), (2.2, Some(Severity::Warning)), (5.0, Some(Severity::Untrustworthy))]
+        {
+            let case = Case::wells(&[2000, 0], spacing);
+            let outcome = solve(&UknRequest { n_bootstrap: 10, ..case.write() }).unwrap();
+            let found = outcome.verdicts.first();
+            assert_eq!(found.map(|verdict| verdict.severity), severity, "{:?}", outcome.verdicts);
+            assert!(found.is_none_or(
+                |verdict| verdict.kind == "extrapolation" && verdict.message.contains("state 1 (")
+            ));
+            let json = serde_json::to_value(&outcome).unwrap();
+            let known = spacing < 5.0;
+            assert!(json["df_k"][0] == 0.0 && json["f_k"][1].is_f64());
+            assert!(json["df_k"][1].is_f64() == known && json["covariance"][1][1].is_f64() == known);
+            assert!(json["df_boot"][1].is_f64() == known && outcome.is_trustworthy() == known);
+        }
+    }
+
+    #[test]
+    fn states_without_a_free_energy_are_null_throughout() {
+        for (bad, everywhere, kind) in
+            [(f64::NAN, false, "void_state"), (f64::INFINITY, true, "forbidden_state")]
+        {
+            for state in [0, 2] {
+                let mut n_k = [300, 200, 250];
+                n_k[state] = 0;
+                let mut case = Case::wells(&n_k, 0.5);
+                let n = case.u.len() / 3;
+                case.u[state * n..][..if everywhere { n } else { 1 }].fill(bad);
+                let outcome = solve(&UknRequest { n_bootstrap: 5, ..case.write() }).unwrap();
+                let kinds: Vec<&str> = outcome.verdicts.iter().map(|verdict| verdict.kind.as_str()).collect();
+                assert_eq!(kinds, [kind]);
+                let json = serde_json::to_value(&outcome).unwrap();
+                for k in 0..3 {
+                    // Everything is relative to state 0.
+                    let known = k != state && state != 0;
+                    for number in
+                        [&json["f_k"][k], &json["df_k"][k], &json["df_boot"][k], &json["covariance"][k][k]]
+                    {
+                        assert_eq!(number.is_f64(), known, "{bad} in state {state}: {k} {number}");
+                    }
+                }
+                assert!(json["covariance"][1][state].is_null());
+            }
+        }
+    }
+
+    #[test]
+    fn few_samples_are_not_taken_for_a_distance() {
+        let verdicts = |n_k: &[i64], spacing| solve(&Case::wells(n_k, spacing).write()).unwrap().verdicts;
+        for n_k in [[20_000, 1, 1, 1], [500, 500, 1, 500]] {
+            let found = verdicts(&n_k, 0.3);
+            assert!(found.len() == 1 && found[0].kind == "few_samples", "{found:?}");
+            assert!(
+                found[0].severity == Severity::Note && found[0].message.contains("state 2 (1)"),
+                "{found:?}"
+            );
+        }
+        assert!(verdicts(&[20_000, 100, 100, 100], 0.3).is_empty());
+        // Of states that are far from each other nothing else is said.
+        let found = verdicts(&[3000, 3000], 4.6);
+        assert!(found.len() == 1 && found[0].kind == "low_overlap", "{found:?}");
+    }
+
+    #[test]
+    fn it_is_said_once_that_states_are_counted_from_0() {
+        let mut case = Case::wells(&[3000, 3000, 1], 4.6);
+        let outcome = solve(&case.write()).unwrap();
+        let said = |verdicts: &[Verdict]| {
+            verdicts.iter().filter(|verdict| verdict.message.contains("counted from 0")).count()
+        };
+        assert!(outcome.verdicts.len() > 1 && said(&outcome.verdicts) == 1, "{:?}", outcome.verdicts);
+        case.u[6001 + 3] = f64::NAN;
+        assert!(solve(&case.write()).unwrap_err().to_string().contains("counted from 0"));
+        // Columns of a table have names.
+        let case = Case::wells(&[3000, 3000, 1], 4.6);
+        let outcome = solve(&UknRequest { u_kn: case.write_parquet(), ..case.write() }).unwrap();
+        assert!(outcome.verdicts.len() > 1 && said(&outcome.verdicts) == 0, "{:?}", outcome.verdicts);
     }
 
     #[test]

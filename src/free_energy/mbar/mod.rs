@@ -14,6 +14,7 @@
 mod averages;
 pub mod bootstrap;
 mod covariance;
+mod extrapolation;
 pub(super) mod kernel;
 mod newton;
 mod objective;
@@ -30,6 +31,7 @@ use std::sync::OnceLock;
 
 pub use self::averages::Target;
 pub use self::covariance::MissingOverlap;
+pub use self::extrapolation::{Extrapolation, Reach};
 
 pub(super) const METHOD: &str = "MBAR asymptotic covariance (independent samples)";
 
@@ -387,7 +389,7 @@ impl<'a> Mbar<'a> {
     pub fn std_errors(&self) -> Vec<Vec<f64>> {
         let (n, moments) = (self.energies.n_states(), self.moments());
         let sigma = |a: usize, b: usize| match moments.variance(a, b) {
-            _ if self.f[a].is_nan() || self.f[b].is_nan() => f64::NAN,
+            _ if !(self.f[a].is_finite() && self.f[b].is_finite()) => f64::NAN,
             _ if a == b => 0.0,
             Some(variance) => variance.sqrt(),
             None => f64::INFINITY,
@@ -400,7 +402,14 @@ impl<'a> Mbar<'a> {
     /// A state that nothing links to state 0 has an infinite variance and covariances NaN; a state without a
     /// free energy has NaN everywhere.
     pub fn covariance_matrix(&self) -> Vec<f64> {
-        self.moments().covariance()
+        let (n, mut covariance) = (self.f.len(), self.moments().covariance());
+        // A state that forbids all samples has weights, all zero, but no free energy.
+        for k in (0..n).filter(|&k| !self.f[k].is_finite()) {
+            let every = if k == 0 { 0..n * n } else { k * n..(k + 1) * n };
+            covariance[every].fill(f64::NAN);
+            (0..n).for_each(|other| covariance[other * n + k] = f64::NAN);
+        }
+        covariance
     }
 
     /// Kish's effective sample size of the weights of a state.
