@@ -103,7 +103,9 @@ pub struct PathEstimate {
     pub n_samples: Vec<usize>,
     /// Largest relative component of the gradient that is left, for MBAR.
     pub max_gradient: Option<f64>,
-    /// ⟨u_i⟩_i − ⟨u_0⟩_0 and its error, for MBAR: the enthalpy in kT. Empty where it makes no sense.
+    /// ⟨u_i⟩_i − ⟨u_0⟩_0, for MBAR: the enthalpy in kT. Empty where it makes no sense, as with energies that are
+    /// known only relative to the own state of each sample; there it is given only where the definitions of other
+    /// programs are asked for.
     pub delta_h: Vec<f64>,
     /// Its error.
     pub delta_h_error: Vec<f64>,

@@ -1,5 +1,6 @@
 //! What must be said about an analysis, in plain words.
 
+use super::data_checks::has_relative_energies;
 use super::links::{Link, Step};
 use super::workflow::Work;
 use super::{Analysis, Decorrelation, Estimator, PathEstimate, Severity, TiRule, Verdict};
@@ -37,6 +38,7 @@ pub(super) fn judge(work: &Work, analysis: &mut Analysis) {
     judge.curvature(&mut verdicts);
     judge.unsampled(&mut verdicts);
     judge.exponentials(&mut verdicts);
+    judge.enthalpies(&mut verdicts);
     // Stable: equal severities remain in the order in which they were found.
     verdicts.sort_by_key(|verdict| std::cmp::Reverse(verdict.severity));
     analysis.verdicts = verdicts;
@@ -390,6 +392,18 @@ impl Judge<'_, '_> {
                 "no_mbar",
                 "Energies were not computed in all states for all samples, which MBAR needs; BAR needs only \
                  neighbours.",
+            ));
+        }
+    }
+
+    fn enthalpies(&self, verdicts: &mut Vec<Verdict>) {
+        let given = self.analysis.estimates.iter().any(|path| !path.delta_h.is_empty());
+        if given && has_relative_energies(self.work.data) {
+            verdicts.push(Verdict::new(
+                Severity::Note,
+                "relative_energies",
+                "ΔH and TΔS rest on energies relative to the own state of each sample, so that they depend on how \
+                 many samples there are of each state; they have a meaning only where the files hold total energies.",
             ));
         }
     }

@@ -3,6 +3,7 @@
 //! [`Dataset`] joins what the readers found; `analyse` makes an [`Analysis`] of it.
 
 pub mod analysis;
+mod data_checks;
 pub mod dataset;
 mod decorrelation;
 mod diagnostics;

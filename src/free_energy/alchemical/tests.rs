@@ -425,3 +425,39 @@ fn an_unknown_value_has_an_infinite_error_whatever_is_missing() {
         }
     }
 }
+
+/// As files hold energies that list differences: relative to the own state of each sample.
+fn relative(mut data: Dataset) -> Dataset {
+    let n = data.n_samples();
+    for sample in 0..n {
+        let own = data.u_kt[data.state_of[sample] * n + sample];
+        (0..data.states.len()).for_each(|state| data.u_kt[state * n + sample] -= own);
+    }
+    data
+}
+
+#[test]
+fn enthalpies_need_energies_with_a_common_origin() {
+    let chain = Chain { n: vec![4000, 400, 400, 400, 400], ..Chain::new(0, 0.0, 12) };
+    let mbar = only(&[Estimator::Mbar]);
+    // Every state of one degree of freedom has the mean energy of half a kT.
+    let absolute = analyse(&chain.dataset(), &mbar).unwrap();
+    let (value, error) = (absolute.estimates[0].delta_h[4], absolute.estimates[0].delta_h_error[4]);
+    assert!(value.abs() < 4.0 * error && error < 0.1, "{value} ± {error}");
+    let data = relative(chain.dataset());
+    let analysis = analyse(&data, &mbar).unwrap();
+    assert!(analysis.estimates[0].delta_h.is_empty() && analysis.estimates[0].delta_ts_error.is_empty());
+    assert!((analysis.estimates[0].delta_f[4] - absolute.estimates[0].delta_f[4]).abs() < 1e-6);
+    assert!(kinds(&analysis, Severity::Note).is_empty(), "{:?}", analysis.verdicts);
+    // Where numbers are to be compared with those of other programs they are given, with a note.
+    let plain = AnalysisSettings { decorrelation: Decorrelation::None, ..mbar };
+    let analysis = analyse(&data, &plain).unwrap();
+    assert!((analysis.estimates[0].delta_h[4] - value).abs() > 4.0 * error, "{:?}", analysis.estimates[0]);
+    assert_eq!(kinds(&analysis, Severity::Note), ["relative_energies"]);
+    assert!(kinds(&analyse(&chain.dataset(), &plain).unwrap(), Severity::Note).is_empty());
+    // pV fluctuates a little.
+    let mut data = data;
+    let n = data.n_samples();
+    (0..5 * n).for_each(|place| data.u_kt[place] += 4.0 + 0.01 * (place % n % 7) as f64);
+    assert!(analyse(&data, &only(&[Estimator::Mbar])).unwrap().estimates[0].delta_h.is_empty());
+}

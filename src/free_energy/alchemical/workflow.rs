@@ -1,5 +1,6 @@
 //! The way from a data set to an analysis.
 
+use super::data_checks::has_relative_energies;
 use super::decorrelation::{Sampling, sampling};
 use super::diagnostics::{blocks, convergence};
 use super::integration::{NodeMean, Nodes, Rule};
@@ -169,7 +170,11 @@ impl Work<'_> {
         let counts = &self.sampling.energy_counts;
         let mut path = match estimator {
             Estimator::Mbar => match (&self.multistate, &self.mbar) {
-                (Some(multistate), Some(mbar)) => multistate.path(mbar, counts),
+                (Some(multistate), Some(mbar)) => {
+                    // Differences from the energy of the own state have no mean that belongs to a state alone.
+                    let meaningful = self.plain_errors() || !has_relative_energies(self.data);
+                    multistate.path(mbar, counts, meaningful)
+                }
                 _ => PathEstimate::empty(estimator),
             },
             Estimator::Ti => match (&self.nodes, &self.rule) {
