@@ -187,6 +187,7 @@ impl Work<'_> {
                 self.links.path(estimator, &steps, counts, self.plain_errors())
             }
         };
+        path = path.determined();
         let counts = if estimator == Estimator::Ti { &self.sampling.slope_counts } else { counts };
         path.n_samples =
             Sampling::per_state(counts, self.data).into_iter().map(|n| n.round() as usize).collect();
@@ -226,7 +227,7 @@ impl Work<'_> {
     /// f_last − f_first and its error with samples counted as given.
     pub fn total(&self, estimator: Estimator, energy_counts: &[f64], slope_counts: &[f64]) -> (f64, f64) {
         let unknown = (f64::NAN, f64::INFINITY);
-        match estimator {
+        let total = match estimator {
             Estimator::Mbar => match (self.multistate, &self.mbar) {
                 (Some(multistate), Some(mbar)) => mbar
                     .resampled(multistate.counts(energy_counts))
@@ -242,7 +243,8 @@ impl Work<'_> {
             _ => self.links.steps(estimator, energy_counts).map_or(unknown, |steps| {
                 self.links.path(estimator, &steps, energy_counts, self.plain_errors()).total()
             }),
-        }
+        };
+        if total.0.is_finite() && total.1.is_finite() { total } else { unknown }
     }
 
     fn bootstrap(&self, estimates: &mut [PathEstimate]) {
