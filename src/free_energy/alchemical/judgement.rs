@@ -410,9 +410,7 @@ impl Judge<'_, '_> {
 
     fn exponentials(&self, verdicts: &mut Vec<Verdict>) {
         for estimator in [Estimator::ExpForward, Estimator::ExpReverse] {
-            if self.estimate(estimator).is_none() {
-                continue;
-            }
+            let Some(path) = self.estimate(estimator) else { continue };
             let Ok(steps) = self.work.links.steps(estimator, &self.work.sampling.energy_counts) else {
                 continue;
             };
@@ -433,9 +431,14 @@ impl Judge<'_, '_> {
                 severity,
                 "exp_dominated",
                 format!(
-                    "{} rests on fewer than {DOMINATED} samples for {}.",
+                    "{} rests on fewer than {DOMINATED} samples for {}{}.",
                     estimator.name(),
-                    dominated.join(", ")
+                    dominated.join(", "),
+                    if path.total().1.is_finite() {
+                        ""
+                    } else {
+                        ", which is too few for a value with an error"
+                    }
                 ),
             ));
         }
