@@ -352,17 +352,17 @@ fn pool(data: &Dataset, looked_at: &mut [Looked]) {
 }
 
 /// The next state that has energies.
-fn next(data: &Dataset, state: usize) -> Option<usize> {
+pub(super) fn next(data: &Dataset, state: usize) -> Option<usize> {
     (state + 1..data.states.len()).find(|other| !data.void_states.contains(other))
 }
 
 /// The previous state that has energies.
-fn previous(data: &Dataset, state: usize) -> Option<usize> {
+pub(super) fn previous(data: &Dataset, state: usize) -> Option<usize> {
     (0..state).rev().find(|other| !data.void_states.contains(other))
 }
 
 /// Along which components the path runs before and after a state.
-fn direction(data: &Dataset, state: usize) -> Vec<f64> {
+pub(super) fn direction(data: &Dataset, state: usize) -> Vec<f64> {
     let last = data.states.len() - 1;
     let (before, after) = (&data.states[state.saturating_sub(1)], &data.states[(state + 1).min(last)]);
     let own = &data.states[state];

@@ -7,6 +7,7 @@ mod data_checks;
 pub mod dataset;
 mod decorrelation;
 mod diagnostics;
+mod estimate_checks;
 mod integration;
 mod judgement;
 mod links;

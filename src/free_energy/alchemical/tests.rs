@@ -483,3 +483,70 @@ fn enthalpies_need_energies_with_a_common_origin() {
     (0..5 * n).for_each(|place| data.u_kt[place] += 4.0 + 0.01 * (place % n % 7) as f64);
     assert!(analyse(&data, &only(&[Estimator::Mbar])).unwrap().estimates[0].delta_h.is_empty());
 }
+
+fn severity(analysis: &Analysis, kind: &str) -> Option<Severity> {
+    analysis.verdicts.iter().find(|verdict| verdict.kind == kind).map(|verdict| verdict.severity)
+}
+
+fn message<'a>(analysis: &'a Analysis, kind: &str) -> &'a str {
+    let found = analysis.verdicts.iter().find(|verdict| verdict.kind == kind);
+    &found.unwrap_or_else(|| panic!("no {kind}: {:?}", analysis.verdicts)).message
+}
+
+#[test]
+fn what_is_undetermined_is_said_with_its_reason() {
+    let chain = Chain { n: vec![500, 500, 500, 500, 0], ..Chain::new(0, 0.0, 4) };
+    let analysis = analyse(&chain.dataset(), &only(&[Estimator::Ti])).unwrap();
+    assert_eq!(severity(&analysis, "undetermined"), Some(Severity::Untrustworthy));
+    let said = message(&analysis, "undetermined");
+    assert!(said.starts_with("TI does not") && said.contains("no samples of ∂u/∂λ in λ = 1,"), "{said}");
+    // Others reach the end, and nobody asked for TI.
+    let analysis = analyse(&chain.dataset(), &only(&[])).unwrap();
+    assert_eq!(severity(&analysis, "undetermined"), Some(Severity::Warning));
+    assert!(analysis.is_trustworthy(), "{:?}", analysis.verdicts);
+    let complete = analyse(&Chain::new(500, 0.0, 4).dataset(), &only(&[])).unwrap();
+    assert_eq!(severity(&complete, "undetermined"), None);
+
+    // Two sets of λ between which nothing was computed.
+    let chain = Chain::new(500, 0.0, 4);
+    let mut data = chain.dataset();
+    let n = data.n_samples();
+    for sample in 0..n {
+        for state in 0..5 {
+            if (state < 2) != (data.state_of[sample] < 2) {
+                data.u_kt[state * n + sample] = f64::NAN;
+            }
+        }
+    }
+    data.has_holes = true;
+    data.dudl_kt.clear();
+    let analysis = analyse(&data, &only(&[])).unwrap();
+    assert_eq!(severity(&analysis, "undetermined"), Some(Severity::Untrustworthy));
+    let said = message(&analysis, "undetermined");
+    let expected = "BAR does not determine the free energy: there are no energies between λ = 0.25 and λ = 0.5 in `1.xvg`, \
+                    `2.xvg`.";
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn energies_in_one_direction_only_are_said_to_be() {
+    let chain = Chain::new(2000, 0.0, 4);
+    let mut data = chain.dataset();
+    let n = data.n_samples();
+    // The energies of λ = 0.25 were not computed for the samples of λ = 0.5.
+    for sample in (0..n).filter(|&sample| data.state_of[sample] == 2) {
+        data.u_kt[n + sample] = f64::NAN;
+    }
+    data.has_holes = true;
+    let analysis = analyse(&data, &only(&[])).unwrap();
+    assert_eq!(severity(&analysis, "one_sided"), Some(Severity::Warning));
+    let said = message(&analysis, "one_sided");
+    assert!(said.starts_with("Energies of samples of λ = 0.5 in λ = 0.25 were not computed"), "{said}");
+    let (value, error) = total(&analysis, Estimator::Bar);
+    assert!((value - chain.exact()).abs() < 4.0 * error, "{value} ± {error}");
+    assert_eq!(severity(&analyse(&chain.dataset(), &only(&[])).unwrap(), "one_sided"), None);
+    // As with a state without samples.
+    let chain = Chain { n: vec![2000, 2000, 2000, 2000, 0], ..chain };
+    let analysis = analyse(&chain.dataset(), &only(&[Estimator::Bar])).unwrap();
+    assert_eq!(severity(&analysis, "unsampled_state"), Some(Severity::Warning));
+}
