@@ -1,6 +1,6 @@
 //! What must be said about an analysis, in plain words.
 
-use super::data_checks::has_relative_energies;
+use super::data_checks::{has_relative_energies, infinite_energies, outliers};
 use super::links::{Link, Step};
 use super::workflow::Work;
 use super::{Analysis, Decorrelation, Estimator, PathEstimate, Severity, Verdict};
@@ -31,6 +31,10 @@ pub(super) fn judge(work: &Work, analysis: &mut Analysis) {
     judge.disconnection(&mut verdicts);
     judge.overlap(&mut verdicts);
     judge.samples(&mut verdicts);
+    let gaussian = [Estimator::GaussianForward, Estimator::GaussianReverse];
+    let raised_counts = gaussian.into_iter().any(|estimator| judge.is_asked_for(estimator));
+    outliers(work.data, &work.sampling, raised_counts, &mut verdicts);
+    infinite_energies(work.data, &mut verdicts);
     judge.equilibration(&mut verdicts);
     judge.convergence(&mut verdicts);
     judge.noise(&mut verdicts);

@@ -550,3 +550,47 @@ fn energies_in_one_direction_only_are_said_to_be() {
     let analysis = analyse(&chain.dataset(), &only(&[Estimator::Bar])).unwrap();
     assert_eq!(severity(&analysis, "unsampled_state"), Some(Severity::Warning));
 }
+
+#[test]
+fn one_wild_value_is_not_silent() {
+    let chain = Chain::new(500, 0.0, 13);
+    let clean = chain.dataset();
+    let n = clean.n_samples();
+    // A derivative in the middle of the window of λ = 0.5.
+    let mut data = clean.clone();
+    data.dudl_kt[1250] = 1e5;
+    let analysis = analyse(&data, &only(&[])).unwrap();
+    assert_eq!(severity(&analysis, "outliers"), Some(Severity::Warning));
+    let said = message(&analysis, "outliers");
+    assert!(said.contains("`2.xvg`, λ = 0.5: ∂u/∂λ has one value at 250 ps, +1.0"), "{said}");
+    assert_eq!(severity(&analysis, "noisy_estimator"), Some(Severity::Warning));
+    let said = message(&analysis, "noisy_estimator");
+    assert!(said.starts_with("The error of TI is") && said.contains("times that of MBAR"), "{said}");
+    // An energy of a neighbour that is far too low draws the exponential averages, one too high has no weight.
+    for (change, expected) in [(-1e4, Severity::Warning), (1e4, Severity::Note)] {
+        let mut data = clean.clone();
+        data.u_kt[n + 1250] += change;
+        let analysis = analyse(&data, &only(&[Estimator::Bar])).unwrap();
+        assert_eq!(severity(&analysis, "outliers"), Some(expected), "{:?}", analysis.verdicts);
+    }
+    let analysis = analyse(&clean, &only(&[])).unwrap();
+    assert!(severity(&analysis, "outliers").is_none() && severity(&analysis, "noisy_estimator").is_none());
+    // Two windows say it twice in one verdict.
+    let mut data = clean;
+    (data.dudl_kt[250], data.dudl_kt[1250], data.dudl_kt[1251]) = (900.0, 1e5, 1e5);
+    let analysis = analyse(&data, &only(&[Estimator::Ti])).unwrap();
+    let said = message(&analysis, "outliers");
+    assert!(said.contains("`0.xvg`") && said.contains("2 values, the first at 250 ps"), "{said}");
+}
+
+#[test]
+fn infinite_energies_are_counted() {
+    let mut data = Chain::new(200, 0.0, 1).dataset();
+    assert_eq!(severity(&analyse(&data, &only(&[])).unwrap(), "infinite_energies"), None);
+    data.u_kt[4 * 1000] = f64::INFINITY;
+    assert!(message(&analyse(&data, &only(&[])).unwrap(), "infinite_energies").starts_with("One energy is"));
+    data.u_kt[4 * 1000 + 1] = f64::INFINITY;
+    let analysis = analyse(&data, &only(&[])).unwrap();
+    assert!(message(&analysis, "infinite_energies").starts_with("2 energies are infinite"));
+    assert!(analysis.is_trustworthy());
+}
