@@ -1,6 +1,6 @@
 //! What must be said about the estimates: undetermined ones, those that are worth little, those that contradict.
 
-use super::judgement::{DOMINATED, Judge, SMALL_KT, by_samples, counted};
+use super::judgement::{Judge, SMALL_KT, by_samples, counted};
 use super::links::Link;
 use super::{Estimator, PathEstimate, Severity, TiRule, Verdict};
 use crate::free_energy::Estimate;

@@ -122,28 +122,49 @@ impl Judge<'_, '_> {
         for (link, step) in self.neighbours() {
             let overlap = step.shared / step.n_effective.0.min(step.n_effective.1);
             let (from, to) = (self.name(link.from), self.name(link.to));
-            if overlap < LOW_OVERLAP || step.shared < ONE_SHARED {
+            let is_far = overlap < LOW_OVERLAP;
+            let number = |n: f64| if n < 10.0 { format!("{n:.1}") } else { format!("{n:.0}") };
+            let counts = format!(
+                "{} independent samples of {from} and {} of {to}",
+                number(step.n_effective.0),
+                number(step.n_effective.1)
+            );
+            if is_far {
                 let severity = if overlap < NO_OVERLAP || step.shared < ONE_SHARED {
                     Severity::Untrustworthy
                 } else {
                     Severity::Warning
                 };
                 let shown = if overlap < 1e-3 { format!("{overlap:.0e}") } else { format!("{overlap:.3}") };
-                let advice = if overlap < LOW_OVERLAP {
-                    format!("add a window between {from} and {to}")
-                } else {
-                    format!("sample {from} and {to} longer")
-                };
                 verdicts.push(Verdict::new(
                     severity,
                     "low_overlap",
                     format!(
-                        "States {} and {} hardly overlap ({shown}, {:.1} shared samples): {advice}.",
+                        "States {} and {} hardly overlap ({shown}, {:.1} shared samples): add a window between {from} \
+                         and {to}.",
                         link.from + 1,
                         link.to + 1,
                         step.shared
                     ),
                 ));
+            } else if step.shared < ONE_SHARED {
+                verdicts.push(Verdict::new(
+                    Severity::Untrustworthy,
+                    "few_shared_samples",
+                    format!(
+                        "{counts} are too few to tell how much these states overlap; sample both longer."
+                    ),
+                ));
+            }
+            if step.variance.is_infinite() && !is_far && self.estimate(Estimator::Bar).is_some() {
+                verdicts.push(Verdict::new(
+                    Severity::Untrustworthy,
+                    "undetermined",
+                    format!(
+                        "BAR does not determine the difference of {from} and {to}: {counts} are too few."
+                    ),
+                ));
+                continue;
             }
             if step.variance.is_infinite() && self.estimate(Estimator::Bar).is_some() {
                 let counts = &self.work.sampling.energy_counts;

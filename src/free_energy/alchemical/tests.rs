@@ -345,7 +345,10 @@ fn energies_of_neighbours_suffice_for_all_but_mbar() {
     let complete = analyse(&chain.dataset(), &AnalysisSettings::default()).unwrap();
     assert_eq!(total(&analysis, Estimator::Bar), total(&complete, Estimator::Bar));
     let error = analyse(&data, &only(&[Estimator::Mbar])).unwrap_err().to_string();
-    assert!(error.contains("MBAR") && error.contains("use BAR"), "{error}");
+    assert!(
+        error.contains("MBAR") && error.contains("use BAR") && error.contains("files without them"),
+        "{error}"
+    );
     data.dudl_kt.clear();
     assert!(analyse(&data, &only(&[Estimator::Ti])).unwrap_err().to_string().contains("derivatives"));
 }
@@ -593,4 +596,50 @@ fn infinite_energies_are_counted() {
     let analysis = analyse(&data, &only(&[])).unwrap();
     assert!(message(&analysis, "infinite_energies").starts_with("2 energies are infinite"));
     assert!(analysis.is_trustworthy());
+}
+
+#[test]
+fn contradictions_are_not_trusted() {
+    let chain = Chain::new(3000, 0.0, 14);
+    let shifted = |by: f64| {
+        let mut data = chain.dataset();
+        data.dudl_kt.iter_mut().for_each(|slope| *slope += by);
+        analyse(&data, &only(&[])).unwrap()
+    };
+    assert_eq!(severity(&shifted(0.0), "estimators_disagree"), None);
+    assert_eq!(severity(&shifted(0.4), "estimators_disagree"), Some(Severity::Warning));
+    let analysis = shifted(1.0);
+    assert_eq!(severity(&analysis, "estimators_disagree"), Some(Severity::Untrustworthy));
+    assert!(!analysis.is_trustworthy());
+    // Too few nodes for a curved integrand are a contradiction that is understood.
+    let chain = Chain { spread: 0.0, stiffness: 60.0, ..chain };
+    let analysis = analyse(&chain.dataset(), &only(&[])).unwrap();
+    let ((ti, _), (mbar, _)) = (total(&analysis, Estimator::Ti), total(&analysis, Estimator::Mbar));
+    assert!(ti - mbar > 1.0, "{ti} {mbar}");
+    assert_eq!(severity(&analysis, "estimators_disagree"), Some(Severity::Warning));
+    assert_eq!(severity(&analysis, "strong_curvature"), Some(Severity::Warning));
+}
+
+#[test]
+fn few_samples_are_not_called_distance() {
+    let single = Chain { n: vec![1; 5], spread: 0.1, ..Chain::new(1, 0.0, 1) };
+    let analysis = analyse(&single.dataset(), &only(&[])).unwrap();
+    assert_eq!(severity(&analysis, "low_overlap"), None, "{:?}", analysis.verdicts);
+    let said = message(&analysis, "few_shared_samples");
+    assert!(said.starts_with("1.0 independent samples of λ = 0 and 1.0 of λ = 0.25"), "{said}");
+    // A window that never changes has one independent sample, and TI no error there, unless nothing can change.
+    let mut data = Chain::new(400, 0.0, 15).dataset();
+    let n = data.n_samples();
+    for sample in 801..1200 {
+        (0..5).for_each(|state| data.u_kt[state * n + sample] = data.u_kt[state * n + 800]);
+        data.dudl_kt[sample] = data.dudl_kt[800];
+    }
+    let analysis = analyse(&data, &only(&[])).unwrap();
+    assert_eq!(severity(&analysis, "low_overlap"), None, "{:?}", analysis.verdicts);
+    assert_eq!(severity(&analysis, "few_samples"), Some(Severity::Untrustworthy));
+    assert!(message(&analysis, "few_samples").contains("λ = 0.5 (1.0 of 400)"));
+    let mut data = Chain::new(400, 0.0, 15).dataset();
+    data.dudl_kt[..400].fill(0.0);
+    let (value, error) = total(&analyse(&data, &only(&[Estimator::Ti])).unwrap(), Estimator::Ti);
+    assert!(value.is_finite() && error.is_finite(), "{value} ± {error}");
 }

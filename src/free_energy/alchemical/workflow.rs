@@ -153,8 +153,8 @@ fn wanted(
     match wanted.iter().find_map(|&one| lacks(one).map(|lack| (one, lack))) {
         Some((estimator, lack)) => Err(Error::invalid(
             "data for the estimator",
-            lack,
-            format!("not in these files, so no {}", estimator.name()),
+            format!("{lack}, for {}", estimator.name()),
+            "files without them",
         )),
         None => Ok(wanted),
     }
