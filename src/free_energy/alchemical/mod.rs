@@ -17,6 +17,8 @@ mod subsampling;
 #[cfg(test)]
 mod tests;
 pub mod verdict;
+#[cfg(test)]
+mod verdict_tests;
 mod workflow;
 
 pub use analysis::{
