@@ -290,7 +290,10 @@ fn look(data: &Dataset, window: usize) -> Result<Looked> {
 /// What is found in a series; nothing in one without numbers, or of a state and its copy, which do not differ.
 fn examined(name: &'static str, series: impl Iterator<Item = f64>) -> Result<Option<Series>> {
     // Energies that were not computed are no part of the series.
-    let (places, values): (Vec<usize>, Vec<f64>) = series.enumerate().filter(|(_, x)| !x.is_nan()).unzip();
+    let known = series.enumerate().filter(|(_, x)| !x.is_nan());
+    // −∞ is an overflow and counts as +∞ does.
+    let (places, values): (Vec<usize>, Vec<f64>) =
+        known.map(|(place, x)| (place, if x == f64::NEG_INFINITY { f64::INFINITY } else { x })).unzip();
     if values.iter().all(|x| *x == 0.0) {
         return Ok(None);
     }
