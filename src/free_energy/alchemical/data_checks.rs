@@ -51,6 +51,7 @@ pub(super) fn outliers(
     verdicts: &mut Vec<Verdict>,
 ) {
     let (mut harmful, mut harmless) = (Vec::new(), Vec::new());
+    let void = |state: usize| data.void_states.contains(&state);
     for window in &data.windows {
         let samples = window.samples.clone();
         let mut look = |name: String, series: Vec<f64>, counts: &[f64], raised_counts: bool| {
@@ -76,11 +77,16 @@ pub(super) fn outliers(
         };
         if !data.u_kt.is_empty() {
             let own = &data.u_of_state(window.state)[samples.clone()];
-            for other in [next(data, window.state), previous(data, window.state)].into_iter().flatten() {
+            let neighbours = [next(data, window.state), previous(data, window.state)];
+            for other in (0..data.states.len()).filter(|&other| other != window.state) {
                 let there = &data.u_of_state(other)[samples.clone()];
-                let series = there.iter().zip(own).map(|(there, own)| there - own).collect();
+                let series = || there.iter().zip(own).map(|(there, own)| there - own);
+                // Of the other states, only energies that are far too low matter, to MBAR.
+                if !neighbours.contains(&Some(other)) && (void(other) || !has_low(series())) {
+                    continue;
+                }
                 let name = format!("the energy in {} less that in its own state", data.states[other].name);
-                look(name, series, &sampling.energy_counts, raised_counts);
+                look(name, series().collect(), &sampling.energy_counts, raised_counts);
             }
         }
         if !data.dudl_kt.is_empty() {
@@ -128,6 +134,17 @@ pub(super) fn outliers(
     }
 }
 
+/// Whether the lowest value may be far below the others, by their mean, which costs less than the median.
+fn has_low(series: impl Iterator<Item = f64>) -> bool {
+    let (mut n, mut sum, mut lowest) = (0.0, 0.0, f64::INFINITY);
+    for x in series.filter(|x| x.is_finite()) {
+        n += 1.0;
+        sum += x;
+        lowest = lowest.min(x);
+    }
+    n > 1.0 && sum / n - lowest > 0.5 * FAR_KT
+}
+
 /// Places of the finite values that are far from the median, and the median.
 fn far(series: &[f64]) -> (Vec<usize>, f64) {
     let mut values: Vec<f64> = series.iter().copied().filter(|x| x.is_finite()).collect();
@@ -153,10 +170,15 @@ pub(super) fn infinite_energies(data: &Dataset, verdicts: &mut Vec<Verdict>) {
     if n == 0 {
         return;
     }
+    let n_overflows = data.u_kt.iter().filter(|u| **u == f64::NEG_INFINITY).count();
+    let overflows = match n_overflows {
+        0 => String::new(),
+        n => format!(" −∞ ({n} of them) is taken for an overflow."),
+    };
     let what = if n == 1 { "One energy is".into() } else { format!("{n} energies are") };
     verdicts.push(Verdict::new(
         Severity::Note,
         "infinite_energies",
-        format!("{what} infinite: these samples are impossible in those states and have no weight there."),
+        format!("{what} infinite: these samples are impossible in those states and have no weight there.{overflows}"),
     ));
 }

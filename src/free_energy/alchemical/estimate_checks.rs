@@ -73,8 +73,9 @@ impl Judge<'_, '_> {
             .collect();
         if !missing.is_empty() && !self.work.rule.as_ref().is_some_and(|rule| rule.is_whole) {
             return format!(
-                "there are no samples of ∂u/∂λ in {}, an end of the path",
-                missing.join(" and in ")
+                "there are no samples of ∂u/∂λ in {}, {} of the path",
+                missing.join(" and "),
+                if missing.len() > 1 { "the ends" } else { "an end" }
             );
         }
         let few: Vec<&str> = nodes
@@ -157,7 +158,12 @@ impl Judge<'_, '_> {
                 continue;
             };
             verdicts.push(Verdict::new(
-                by_samples(step.shared).max(Severity::Warning),
+                // A step without a value is said to be undetermined.
+                if step.variance.is_finite() {
+                    by_samples(step.shared).max(Severity::Warning)
+                } else {
+                    Severity::Warning
+                },
                 "one_sided",
                 format!(
                     "Energies of samples of {} in {} were not computed: between them, BAR is the one-sided exponential \
@@ -174,7 +180,8 @@ impl Judge<'_, '_> {
     pub(super) fn noise(&self, verdicts: &mut Vec<Verdict>) {
         let known = self.compared().into_iter().filter(|path| path.total().1.is_finite());
         let known: Vec<(Estimator, f64)> = known.map(|path| (path.estimator, path.total().1)).collect();
-        let best = known.iter().copied().min_by(|a, b| a.1.total_cmp(&b.1));
+        let positive = known.iter().copied().filter(|(_, error)| *error > 0.0);
+        let best = positive.min_by(|a, b| a.1.total_cmp(&b.1));
         let Some((least_noisy, smallest)) = best else { return };
         for &(estimator, error) in &known {
             let why = if error > SMALL_KT && error > NOISY * smallest {

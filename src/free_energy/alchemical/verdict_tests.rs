@@ -128,6 +128,12 @@ fn one_wild_value_is_not_silent() {
         let analysis = analyse(&data, &only(&[Estimator::Bar])).unwrap();
         assert_eq!(severity(&analysis, "outliers"), Some(expected), "{:?}", analysis.verdicts);
     }
+    // Far from its own state, only one that is far too low matters, to MBAR.
+    for (change, expected) in [(-1e4, Some(Severity::Warning)), (1e4, None)] {
+        let mut data = clean.clone();
+        data.u_kt[4 * n + 1250] += change;
+        assert_eq!(severity(&analyse(&data, &only(&[])).unwrap(), "outliers"), expected);
+    }
     let analysis = analyse(&clean, &only(&[])).unwrap();
     assert!(severity(&analysis, "outliers").is_none() && severity(&analysis, "noisy_estimator").is_none());
     // Two windows say it twice in one verdict.
@@ -147,6 +153,12 @@ fn infinite_energies_are_counted() {
     data.u_kt[4 * 1000 + 1] = f64::INFINITY;
     let analysis = analyse(&data, &only(&[])).unwrap();
     assert!(message(&analysis, "infinite_energies").starts_with("2 energies are infinite"));
+    // −∞ for a neighbour is the same, and named.
+    let mut negative = data.clone();
+    (data.u_kt[1000], negative.u_kt[1000]) = (f64::INFINITY, f64::NEG_INFINITY);
+    let (positive, negative) = (analyse(&data, &only(&[])).unwrap(), analyse(&negative, &only(&[])).unwrap());
+    assert_eq!(total(&positive, Estimator::Bar), total(&negative, Estimator::Bar));
+    assert!(message(&negative, "infinite_energies").contains("−∞ (1 of them)"));
     assert!(analysis.is_trustworthy());
 }
 
