@@ -30,8 +30,9 @@ pub(super) fn second_order(work_kt: &[f64], counts: Option<&[f64]>, sign: f64) -
     let total: f64 = (0..work_kt.len()).map(count).sum();
     let mean = work_kt.iter().enumerate().map(|(n, w)| count(n) * w).sum::<f64>() / total;
     let square: f64 = work_kt.iter().enumerate().map(|(n, w)| count(n) * (w - mean).powi(2)).sum();
-    // One sample has no variance.
-    let variance = if total > 1.0 { square / (total - 1.0) } else { f64::NAN };
+    // One sample has no variance, however often it counts.
+    let has_spread = total > 1.0 && (0..work_kt.len()).filter(|&n| count(n) > 0.0).count() > 1;
+    let variance = if has_spread { square / (total - 1.0) } else { f64::NAN };
     let fluctuation: f64 = work_kt
         .iter()
         .enumerate()
@@ -40,7 +41,7 @@ pub(super) fn second_order(work_kt: &[f64], counts: Option<&[f64]>, sign: f64) -
             count(n) * (d - 0.5 * (d * d - variance)).powi(2)
         })
         .sum();
-    let std_error = (fluctuation / (total * (total - 1.0))).sqrt();
+    let std_error = if has_spread { (fluctuation / (total * (total - 1.0))).sqrt() } else { f64::INFINITY };
     let value = sign * (mean - 0.5 * variance);
     Ok(Estimate::new(value, std_error, total, "kT", "propagated from the mean and the variance of the work"))
 }
@@ -76,6 +77,9 @@ mod tests {
         let counted = second_order(&[1.0, 2.0, 4.0, 9.0], Some(&[2.0, 1.0, 1.0, 0.0]), 1.0).unwrap();
         assert!((copies.value - counted.value).abs() < 1e-12);
         assert!((copies.std_error - counted.std_error).abs() < 1e-12);
-        assert!(forward(&[1.0]).unwrap().value.is_nan() && forward(&[f64::INFINITY]).is_err());
+        assert!(forward(&[f64::INFINITY]).is_err());
+        for one in [forward(&[1.0]).unwrap(), second_order(&[1.0, 2.0], Some(&[3.0, 0.0]), 1.0).unwrap()] {
+            assert!(one.value.is_nan() && one.std_error == f64::INFINITY, "{one:?}");
+        }
     }
 }

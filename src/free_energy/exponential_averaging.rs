@@ -3,10 +3,13 @@
 use super::Estimate;
 use crate::error::{Error, Result};
 
+/// Fewer effective samples than this have no error: the spread of a few weights does not show those that are missing.
+pub(super) const MIN_EFFECTIVE: f64 = 3.0;
+
 /// f₁ − f₀ from works w = u₁ − u₀ (or nonequilibrium works 0 → 1) of samples of state 0.
 ///
 /// The error is that of the mean of exp(−w) through the logarithm; it is trustworthy only while
-/// `n_effective` is large.
+/// `n_effective` is large, and infinite below three.
 pub fn forward(work_kt: &[f64]) -> Result<Estimate> {
     average(work_kt, None, 1.0)
 }
@@ -35,8 +38,8 @@ pub(super) fn average(work_kt: &[f64], counts: Option<&[f64]>, sign: f64) -> Res
     let n_effective = if sum > 0.0 { sum * sum / squares } else { 0.0 };
     // var(e^−w)/⟨e^−w⟩² = n/n_eff − 1, with the unbiased n − 1 below.
     let variance = (total / n_effective - 1.0).max(0.0) / (total - 1.0);
-    // Equal works have no error; a single one among others tells nothing about its own.
-    let std_error = if n_effective > 0.0 && total > 1.0 { variance.sqrt() } else { f64::INFINITY };
+    // Equal works have no error; a few among others tell nothing about theirs.
+    let std_error = if n_effective >= MIN_EFFECTIVE { variance.sqrt() } else { f64::INFINITY };
     let value = if sum > 0.0 { value } else { sign * f64::INFINITY };
     Ok(Estimate::new(value, std_error, n_effective, "kT", "standard error of the exponential average"))
 }
@@ -76,13 +79,25 @@ mod tests {
 
     #[test]
     fn counts_are_copies_and_equal_works_have_no_error() {
-        let copies = forward(&[1.0, 1.0, 2.0, 4.0]).unwrap();
-        let counted = average(&[1.0, 2.0, 4.0, -9.0], Some(&[2.0, 1.0, 1.0, 0.0]), 1.0).unwrap();
+        let copies = forward(&[1.0, 1.0, 1.0, 1.0, 2.0, 4.0]).unwrap();
+        let counted = average(&[1.0, 2.0, 4.0, -9.0], Some(&[4.0, 1.0, 1.0, 0.0]), 1.0).unwrap();
         assert!(
             (copies.value - counted.value).abs() < 1e-12
                 && (copies.std_error - counted.std_error).abs() < 1e-12
         );
         assert_eq!(forward(&[1e5; 7]).unwrap().std_error, 0.0);
+    }
+
+    #[test]
+    fn a_few_samples_among_many_have_no_error() {
+        let mut work = vec![50.0; 1000];
+        (work[3], work[8]) = (0.1, 0.0);
+        let two = forward(&work).unwrap();
+        assert!(two.std_error == f64::INFINITY && two.n_effective < 2.1 && two.value.is_finite(), "{two:?}");
+        (work[10], work[20]) = (0.05, 0.0);
+        let four = forward(&work).unwrap();
+        assert!(four.std_error < 1.0 && four.n_effective > 3.9, "{four:?}");
+        assert_eq!(forward(&[1.0]).unwrap().std_error, f64::INFINITY);
     }
 
     #[test]

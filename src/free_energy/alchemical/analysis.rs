@@ -79,8 +79,7 @@ impl Default for AnalysisSettings {
     }
 }
 
-/// Free energies of all states by one estimator, kT. NaN where undetermined, an infinite error where nothing holds
-/// the value.
+/// Free energies of all states by one estimator, kT: NaN with an infinite error where undetermined.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PathEstimate {
     /// By which road.
@@ -103,7 +102,9 @@ pub struct PathEstimate {
     pub n_samples: Vec<usize>,
     /// Largest relative component of the gradient that is left, for MBAR.
     pub max_gradient: Option<f64>,
-    /// ⟨u_i⟩_i − ⟨u_0⟩_0 and its error, for MBAR: the enthalpy in kT. Empty where it makes no sense.
+    /// ⟨u_i⟩_i − ⟨u_0⟩_0, for MBAR: the enthalpy in kT. Empty where it makes no sense, as with energies that are
+    /// known only relative to the own state of each sample; there it is given only where the definitions of other
+    /// programs are asked for.
     pub delta_h: Vec<f64>,
     /// Its error.
     pub delta_h_error: Vec<f64>,
@@ -132,6 +133,17 @@ impl PathEstimate {
             delta_ts: Vec::new(),
             delta_ts_error: Vec::new(),
         }
+    }
+
+    /// What has no error is not determined, whatever number came out: NaN, for every estimator.
+    pub(super) fn determined(mut self) -> Self {
+        let pairs = [(&mut self.delta_f, &mut self.std_error), (&mut self.steps, &mut self.step_errors)];
+        for (value, error) in pairs.into_iter().flat_map(|(values, errors)| values.iter_mut().zip(errors)) {
+            if !(value.is_finite() && error.is_finite()) {
+                (*value, *error) = (f64::NAN, f64::INFINITY);
+            }
+        }
+        self
     }
 
     /// f_last − f_first and its error.

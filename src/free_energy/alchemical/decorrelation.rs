@@ -290,7 +290,10 @@ fn look(data: &Dataset, window: usize) -> Result<Looked> {
 /// What is found in a series; nothing in one without numbers, or of a state and its copy, which do not differ.
 fn examined(name: &'static str, series: impl Iterator<Item = f64>) -> Result<Option<Series>> {
     // Energies that were not computed are no part of the series.
-    let (places, values): (Vec<usize>, Vec<f64>) = series.enumerate().filter(|(_, x)| !x.is_nan()).unzip();
+    let known = series.enumerate().filter(|(_, x)| !x.is_nan());
+    // −∞ is an overflow and counts as +∞ does.
+    let (places, values): (Vec<usize>, Vec<f64>) =
+        known.map(|(place, x)| (place, if x == f64::NEG_INFINITY { f64::INFINITY } else { x })).unzip();
     if values.iter().all(|x| *x == 0.0) {
         return Ok(None);
     }
@@ -352,17 +355,17 @@ fn pool(data: &Dataset, looked_at: &mut [Looked]) {
 }
 
 /// The next state that has energies.
-fn next(data: &Dataset, state: usize) -> Option<usize> {
+pub(super) fn next(data: &Dataset, state: usize) -> Option<usize> {
     (state + 1..data.states.len()).find(|other| !data.void_states.contains(other))
 }
 
 /// The previous state that has energies.
-fn previous(data: &Dataset, state: usize) -> Option<usize> {
+pub(super) fn previous(data: &Dataset, state: usize) -> Option<usize> {
     (0..state).rev().find(|other| !data.void_states.contains(other))
 }
 
 /// Along which components the path runs before and after a state.
-fn direction(data: &Dataset, state: usize) -> Vec<f64> {
+pub(super) fn direction(data: &Dataset, state: usize) -> Vec<f64> {
     let last = data.states.len() - 1;
     let (before, after) = (&data.states[state.saturating_sub(1)], &data.states[(state + 1).min(last)]);
     let own = &data.states[state];

@@ -42,7 +42,7 @@ pub(super) struct Rule {
     intervals: Vec<(usize, usize)>,
     weights: Vec<Vec<f64>>,
     /// Whether it integrates the whole path at once, also where its ends are no nodes.
-    is_whole: bool,
+    pub is_whole: bool,
     name: &'static str,
 }
 

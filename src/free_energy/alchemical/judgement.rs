@@ -1,10 +1,9 @@
 //! What must be said about an analysis, in plain words.
 
+use super::data_checks::{has_relative_energies, infinite_energies, outliers};
 use super::links::{Link, Step};
 use super::workflow::Work;
-use super::{Analysis, Decorrelation, Estimator, PathEstimate, Severity, TiRule, Verdict};
-use crate::free_energy::Estimate;
-use crate::free_energy::agreement::{Road, agreement};
+use super::{Analysis, Decorrelation, Estimator, PathEstimate, Severity, Verdict};
 use crate::free_energy::exponential_averaging;
 
 /// Overlap of neighbours below which their difference deserves less trust (Klimovich, Shirts and Mobley 2015).
@@ -20,44 +19,53 @@ const TOO_FEW: f64 = 5.0;
 const NOT_CONVERGED: f64 = 3.0;
 const FAR_FROM_CONVERGED: f64 = 5.0;
 /// Differences between rules of integration below this are of no account, kT.
-const SMALL_KT: f64 = 0.1;
+pub(super) const SMALL_KT: f64 = 0.1;
 /// Effective samples below which an exponential average is dominated by single samples.
-const DOMINATED: f64 = 4.0;
+pub(super) const DOMINATED: f64 = 4.0;
 
 /// Adds all verdicts and sorts them by importance.
 pub(super) fn judge(work: &Work, analysis: &mut Analysis) {
     let mut verdicts = std::mem::take(&mut analysis.verdicts);
     let judge = Judge { work, analysis };
+    judge.undetermined(&mut verdicts);
     judge.disconnection(&mut verdicts);
     judge.overlap(&mut verdicts);
     judge.samples(&mut verdicts);
+    let gaussian = [Estimator::GaussianForward, Estimator::GaussianReverse];
+    let raised_counts = gaussian.into_iter().any(|estimator| judge.is_asked_for(estimator));
+    outliers(work.data, &work.sampling, raised_counts, &mut verdicts);
+    infinite_energies(work.data, &mut verdicts);
     judge.equilibration(&mut verdicts);
     judge.convergence(&mut verdicts);
+    judge.noise(&mut verdicts);
     judge.agreement(&mut verdicts);
     judge.curvature(&mut verdicts);
     judge.unsampled(&mut verdicts);
+    judge.one_sided(&mut verdicts);
     judge.exponentials(&mut verdicts);
+    judge.enthalpies(&mut verdicts);
     // Stable: equal severities remain in the order in which they were found.
     verdicts.sort_by_key(|verdict| std::cmp::Reverse(verdict.severity));
     analysis.verdicts = verdicts;
 }
 
-struct Judge<'a, 'b> {
-    work: &'a Work<'b>,
-    analysis: &'a Analysis,
+/// An analysis and what it was made of.
+pub(super) struct Judge<'a, 'b> {
+    pub work: &'a Work<'b>,
+    pub analysis: &'a Analysis,
 }
 
 impl Judge<'_, '_> {
-    fn name(&self, state: usize) -> &str {
+    pub(super) fn name(&self, state: usize) -> &str {
         &self.work.data.states[state].name
     }
 
-    fn estimate(&self, estimator: Estimator) -> Option<&PathEstimate> {
+    pub(super) fn estimate(&self, estimator: Estimator) -> Option<&PathEstimate> {
         self.analysis.estimates.iter().find(|path| path.estimator == estimator)
     }
 
     /// Whether somebody asked for this estimator, rather than for all.
-    fn is_asked_for(&self, estimator: Estimator) -> bool {
+    pub(super) fn is_asked_for(&self, estimator: Estimator) -> bool {
         self.work.settings.estimators.contains(&estimator)
     }
 
@@ -114,28 +122,49 @@ impl Judge<'_, '_> {
         for (link, step) in self.neighbours() {
             let overlap = step.shared / step.n_effective.0.min(step.n_effective.1);
             let (from, to) = (self.name(link.from), self.name(link.to));
-            if overlap < LOW_OVERLAP || step.shared < ONE_SHARED {
+            let is_far = overlap < LOW_OVERLAP;
+            let number = |n: f64| if n < 10.0 { format!("{n:.1}") } else { format!("{n:.0}") };
+            let counts = format!(
+                "{} independent samples of {from} and {} of {to}",
+                number(step.n_effective.0),
+                number(step.n_effective.1)
+            );
+            if is_far {
                 let severity = if overlap < NO_OVERLAP || step.shared < ONE_SHARED {
                     Severity::Untrustworthy
                 } else {
                     Severity::Warning
                 };
                 let shown = if overlap < 1e-3 { format!("{overlap:.0e}") } else { format!("{overlap:.3}") };
-                let advice = if overlap < LOW_OVERLAP {
-                    format!("add a window between {from} and {to}")
-                } else {
-                    format!("sample {from} and {to} longer")
-                };
                 verdicts.push(Verdict::new(
                     severity,
                     "low_overlap",
                     format!(
-                        "States {} and {} hardly overlap ({shown}, {:.1} shared samples): {advice}.",
+                        "States {} and {} hardly overlap ({shown}, {:.1} shared samples): add a window between {from} \
+                         and {to}.",
                         link.from + 1,
                         link.to + 1,
                         step.shared
                     ),
                 ));
+            } else if step.shared < ONE_SHARED {
+                verdicts.push(Verdict::new(
+                    Severity::Untrustworthy,
+                    "few_shared_samples",
+                    format!(
+                        "{counts} are too few to tell how much these states overlap; sample both longer."
+                    ),
+                ));
+            }
+            if step.variance.is_infinite() && !is_far && self.estimate(Estimator::Bar).is_some() {
+                verdicts.push(Verdict::new(
+                    Severity::Untrustworthy,
+                    "undetermined",
+                    format!(
+                        "BAR does not determine the difference of {from} and {to}: {counts} are too few."
+                    ),
+                ));
+                continue;
             }
             if step.variance.is_infinite() && self.estimate(Estimator::Bar).is_some() {
                 let counts = &self.work.sampling.energy_counts;
@@ -276,74 +305,6 @@ impl Judge<'_, '_> {
         }
     }
 
-    fn agreement(&self, verdicts: &mut Vec<Verdict>) {
-        let main = [Estimator::Mbar, Estimator::Bar, Estimator::Ti];
-        let compared: Vec<&PathEstimate> = self
-            .analysis
-            .estimates
-            .iter()
-            .filter(|path| main.contains(&path.estimator) || self.is_asked_for(path.estimator))
-            .filter(|path| path.total().0.is_finite() && path.total().1.is_finite())
-            .collect();
-        let roads = |of: &dyn Fn(&PathEstimate) -> (f64, f64)| -> Vec<Road> {
-            compared
-                .iter()
-                .map(|path| {
-                    let (value, error) = of(path);
-                    let estimate = Estimate::new(value, error, f64::NAN, "kT", "");
-                    Road { name: path.estimator.name().into(), estimate }
-                })
-                .filter(|road| road.estimate.value.is_finite() && road.estimate.std_error.is_finite())
-                .collect()
-        };
-        let whole = agreement(roads(&PathEstimate::total));
-        if whole.agrees {
-            return;
-        }
-        let apart = |k: usize| {
-            let step = agreement(roads(&|path: &PathEstimate| (path.steps[k], path.step_errors[k])));
-            step.pairs.iter().map(|pair| pair.n_sigma).filter(|n| n.is_finite()).fold(0.0, f64::max)
-        };
-        let worst = (0..self.work.data.states.len() - 1)
-            .map(|k| (k, apart(k)))
-            .max_by(|a, b| a.1.total_cmp(&b.1))
-            .filter(|(_, n_sigma)| *n_sigma > 2.0);
-        let place = worst.map_or_else(String::new, |(k, n_sigma)| {
-            let (from, to) = (self.name(k), self.name(k + 1));
-            format!(" The steps differ most between {from} and {to} ({n_sigma:.1} combined errors).")
-        });
-        verdicts.push(Verdict::new(
-            Severity::Warning,
-            "estimators_disagree",
-            format!("{}{place}", whole.verdict),
-        ));
-    }
-
-    fn curvature(&self, verdicts: &mut Vec<Verdict>) {
-        let (Some(nodes), Some(path)) = (&self.work.nodes, self.estimate(Estimator::Ti)) else { return };
-        let rules =
-            (nodes.rule(TiRule::Trapezoid, self.work.data), nodes.rule(TiRule::Spline, self.work.data));
-        let (Ok(trapezoid), Ok(spline)) = rules else { return };
-        if self.work.settings.ti_rule == TiRule::Gauss {
-            return;
-        }
-        let (difference, _) = nodes.difference(&spline, &trapezoid, &self.work.means);
-        let error = path.total().1;
-        let error = if error.is_finite() { error } else { return };
-        if difference.abs() > 2.0 * error {
-            let severity = if difference.abs() > SMALL_KT { Severity::Warning } else { Severity::Note };
-            verdicts.push(Verdict::new(
-                severity,
-                "strong_curvature",
-                format!(
-                    "∂u/∂λ is curved: TI by splines differs from TI by the trapezoid by {difference:+.3} kT, {:.1} \
-                     standard errors; the error of TI does not hold this.",
-                    difference.abs() / error
-                ),
-            ));
-        }
-    }
-
     fn unsampled(&self, verdicts: &mut Vec<Verdict>) {
         let data = self.work.data;
         let n_k = data.n_k();
@@ -356,7 +317,7 @@ impl Judge<'_, '_> {
                 && let Some(row) = multistate.row(state)
             {
                 let n = mbar.n_effective(row);
-                said.push(format!("MBAR reaches it with {n:.0} effective samples of the others"));
+                said.push(format!("MBAR reaches it with {} of the others", counted(n, "effective sample")));
                 severity = severity.max(by_samples(n));
             }
             let fallback = self
@@ -368,11 +329,10 @@ impl Judge<'_, '_> {
                 .find(|(link, step)| step.is_fallback && (link.from == state || link.to == state));
             if let (Some((_, step)), Some(_)) = (fallback, self.estimate(Estimator::Bar)) {
                 said.push(format!(
-                    "BAR has works in one direction only, so that the exponential average of {:.0} effective samples \
-                     stands in",
-                    step.shared
+                    "BAR has works in one direction only, so that the exponential average of {} stands in",
+                    counted(step.shared, "effective sample")
                 ));
-                severity = severity.max(by_samples(step.shared));
+                severity = severity.max(by_samples(step.shared)).max(Severity::Warning);
             }
             if self.estimate(Estimator::Ti).is_some() {
                 let inner = (0..state).any(|k| n_k[k] > 0) && (state..n_k.len()).any(|k| n_k[k] > 0);
@@ -394,11 +354,21 @@ impl Judge<'_, '_> {
         }
     }
 
+    fn enthalpies(&self, verdicts: &mut Vec<Verdict>) {
+        let given = self.analysis.estimates.iter().any(|path| !path.delta_h.is_empty());
+        if given && has_relative_energies(self.work.data) {
+            verdicts.push(Verdict::new(
+                Severity::Note,
+                "relative_energies",
+                "ΔH and TΔS rest on energies relative to the own state of each sample, so that they depend on how \
+                 many samples there are of each state; they have a meaning only where the files hold total energies.",
+            ));
+        }
+    }
+
     fn exponentials(&self, verdicts: &mut Vec<Verdict>) {
         for estimator in [Estimator::ExpForward, Estimator::ExpReverse] {
-            if self.estimate(estimator).is_none() {
-                continue;
-            }
+            let Some(path) = self.estimate(estimator) else { continue };
             let Ok(steps) = self.work.links.steps(estimator, &self.work.sampling.energy_counts) else {
                 continue;
             };
@@ -419,9 +389,14 @@ impl Judge<'_, '_> {
                 severity,
                 "exp_dominated",
                 format!(
-                    "{} rests on fewer than {DOMINATED} samples for {}.",
+                    "{} rests on fewer than {DOMINATED} samples for {}{}.",
                     estimator.name(),
-                    dominated.join(", ")
+                    dominated.join(", "),
+                    if path.total().1.is_finite() {
+                        ""
+                    } else {
+                        ", which is too few for a value with an error"
+                    }
                 ),
             ));
         }
@@ -429,10 +404,16 @@ impl Judge<'_, '_> {
 }
 
 /// How much a number of effective samples is worth saying.
-fn by_samples(n: f64) -> Severity {
+pub(super) fn by_samples(n: f64) -> Severity {
     match n {
         n if n < DOMINATED => Severity::Untrustworthy,
         n if n < FEW => Severity::Warning,
         _ => Severity::Note,
     }
+}
+
+/// `1 sample`, `20 samples`.
+pub(super) fn counted(n: f64, noun: &str) -> String {
+    let n = n.round();
+    format!("{n:.0} {noun}{}", if n == 1.0 { "" } else { "s" })
 }

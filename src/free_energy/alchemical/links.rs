@@ -38,7 +38,10 @@ impl Direction {
     fn new(data: &Dataset, of_state: &[Vec<usize>], from: usize, to: usize) -> Self {
         let (own, other) = (data.u_of_state(from), data.u_of_state(to));
         let samples: Vec<usize> = of_state[from].iter().copied().filter(|&n| !other[n].is_nan()).collect();
-        let work_kt = samples.iter().map(|&n| other[n] - own[n]).collect();
+        // −∞ is an overflow, of atoms that lie on each other, and counts as +∞ does.
+        let work =
+            |n: usize| Some(other[n] - own[n]).filter(|w| *w != f64::NEG_INFINITY).unwrap_or(f64::INFINITY);
+        let work_kt = samples.iter().map(|&n| work(n)).collect();
         Self { samples, work_kt }
     }
 

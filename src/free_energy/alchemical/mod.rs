@@ -3,9 +3,11 @@
 //! [`Dataset`] joins what the readers found; `analyse` makes an [`Analysis`] of it.
 
 pub mod analysis;
+mod data_checks;
 pub mod dataset;
 mod decorrelation;
 mod diagnostics;
+mod estimate_checks;
 mod integration;
 mod judgement;
 mod links;
@@ -15,6 +17,8 @@ mod subsampling;
 #[cfg(test)]
 mod tests;
 pub mod verdict;
+#[cfg(test)]
+mod verdict_tests;
 mod workflow;
 
 pub use analysis::{

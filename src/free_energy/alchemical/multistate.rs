@@ -65,8 +65,8 @@ impl Multistate {
         self.rows.iter().position(|&k| k == state)
     }
 
-    /// All states.
-    pub fn path(&self, mbar: &Mbar, counts: &[f64]) -> PathEstimate {
+    /// All states; enthalpies and entropies where they are asked for.
+    pub fn path(&self, mbar: &Mbar, counts: &[f64], with_enthalpies: bool) -> PathEstimate {
         let n = self.n_states;
         let (f, sigma, rows_covariance) =
             (mbar.free_energies_kt(), mbar.std_errors(), mbar.covariance_matrix());
@@ -88,7 +88,9 @@ impl Multistate {
         }
         path.error_method = "asymptotic covariance".into();
         path.max_gradient = Some(mbar.certificate().residual);
-        self.enthalpies(mbar, counts, &mut path);
+        if with_enthalpies {
+            self.enthalpies(mbar, counts, &mut path);
+        }
         path
     }
 

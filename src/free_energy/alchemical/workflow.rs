@@ -1,5 +1,6 @@
 //! The way from a data set to an analysis.
 
+use super::data_checks::has_relative_energies;
 use super::decorrelation::{Sampling, sampling};
 use super::diagnostics::{blocks, convergence};
 use super::integration::{NodeMean, Nodes, Rule};
@@ -152,8 +153,8 @@ fn wanted(
     match wanted.iter().find_map(|&one| lacks(one).map(|lack| (one, lack))) {
         Some((estimator, lack)) => Err(Error::invalid(
             "data for the estimator",
-            lack,
-            format!("not in these files, so no {}", estimator.name()),
+            format!("{lack}, for {}", estimator.name()),
+            "files without them",
         )),
         None => Ok(wanted),
     }
@@ -169,7 +170,11 @@ impl Work<'_> {
         let counts = &self.sampling.energy_counts;
         let mut path = match estimator {
             Estimator::Mbar => match (&self.multistate, &self.mbar) {
-                (Some(multistate), Some(mbar)) => multistate.path(mbar, counts),
+                (Some(multistate), Some(mbar)) => {
+                    // Differences from the energy of the own state have no mean that belongs to a state alone.
+                    let meaningful = self.plain_errors() || !has_relative_energies(self.data);
+                    multistate.path(mbar, counts, meaningful)
+                }
                 _ => PathEstimate::empty(estimator),
             },
             Estimator::Ti => match (&self.nodes, &self.rule) {
@@ -182,6 +187,7 @@ impl Work<'_> {
                 self.links.path(estimator, &steps, counts, self.plain_errors())
             }
         };
+        path = path.determined();
         let counts = if estimator == Estimator::Ti { &self.sampling.slope_counts } else { counts };
         path.n_samples =
             Sampling::per_state(counts, self.data).into_iter().map(|n| n.round() as usize).collect();
@@ -221,7 +227,7 @@ impl Work<'_> {
     /// f_last − f_first and its error with samples counted as given.
     pub fn total(&self, estimator: Estimator, energy_counts: &[f64], slope_counts: &[f64]) -> (f64, f64) {
         let unknown = (f64::NAN, f64::INFINITY);
-        match estimator {
+        let total = match estimator {
             Estimator::Mbar => match (self.multistate, &self.mbar) {
                 (Some(multistate), Some(mbar)) => mbar
                     .resampled(multistate.counts(energy_counts))
@@ -237,7 +243,8 @@ impl Work<'_> {
             _ => self.links.steps(estimator, energy_counts).map_or(unknown, |steps| {
                 self.links.path(estimator, &steps, energy_counts, self.plain_errors()).total()
             }),
-        }
+        };
+        if total.0.is_finite() && total.1.is_finite() { total } else { unknown }
     }
 
     fn bootstrap(&self, estimates: &mut [PathEstimate]) {
