@@ -441,8 +441,8 @@ impl Contents {
             ]);
         }
         table.note = format!(
-            "In {unit}, relative to the first state. ΔU is the difference of the mean reduced energies as far as the \
-             files hold them; where they hold differences only, it is the part that depends on λ."
+            "In {unit}, relative to the first state. ΔU is the difference of the mean reduced energies, which means \
+             something where the files hold total energies."
         );
         let summary = "ΔF = ΔU − T ΔS of each state".into();
         section.blocks.push(Block::ClosedTable { summary, table });

@@ -5,6 +5,7 @@ use super::links::{Link, Step};
 use super::workflow::Work;
 use super::{Analysis, Decorrelation, Estimator, PathEstimate, Severity, Verdict};
 use crate::free_energy::exponential_averaging;
+use crate::free_energy::mbar::Reach;
 
 /// Overlap of neighbours below which their difference deserves less trust (Klimovich, Shirts and Mobley 2015).
 const LOW_OVERLAP: f64 = 0.03;
@@ -319,6 +320,22 @@ impl Judge<'_, '_> {
                 let n = mbar.n_effective(row);
                 said.push(format!("MBAR reaches it with {} of the others", counted(n, "effective sample")));
                 severity = severity.max(by_samples(n));
+                match mbar.extrapolation(row).map(|extrapolation| extrapolation.reach) {
+                    Some(Reach::Hopeless) => {
+                        said.push(
+                            "their weights fall off so slowly that value and error mean nothing".into(),
+                        );
+                        severity = Severity::Untrustworthy;
+                    }
+                    Some(Reach::Doubtful) => {
+                        said.push(
+                            "their weights fall off slowly, so that the error is likely to be too small"
+                                .into(),
+                        );
+                        severity = severity.max(Severity::Warning);
+                    }
+                    _ => {}
+                }
             }
             let fallback = self
                 .work
