@@ -69,8 +69,9 @@ impl PmfOutcome {
         outcome.n_effective = n_effective;
         outcome.n_outside = binned.map_or(0, |binned| binned.n_outside());
         outcome.windows = windows;
-        outcome.warnings =
-            samples.series.iter().flat_map(|series| series.warnings().iter().cloned()).collect();
+        outcome.warnings = samples.warnings.clone();
+        let of_files = samples.series.iter().flat_map(|series| series.warnings().iter().cloned());
+        outcome.warnings.extend(of_files);
         outcome
     }
 
