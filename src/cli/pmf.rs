@@ -43,7 +43,7 @@ pub struct OfPmf {
     #[arg(long, value_enum, default_value = "histogram")]
     pub method: OfDensity,
 
-    /// Standard deviation of kernels, for each variable [default: by rule of thumb]
+    /// Standard deviation of kernels, for each variable [default: the widest that hardly changes F]
     #[arg(long, value_name = "H[,H]", value_delimiter = ',')]
     pub bandwidth: Vec<f64>,
 
