@@ -2,9 +2,9 @@
 //!
 //! K is Gaussian of standard deviation h, or von Mises, exp(κ cos φ) with κ = (L/2πh)², on an axis of period L. In
 //! two dimensions it is the product. Smoothing changes F by b = h²/2 (F″ − F′²) + O(h⁴), which the difference between
-//! bandwidths h and h/2 shows: it is ¾ b. Without a bandwidth given, it is the largest of Silverman's rule of thumb
-//! (1986, eq. 3.31), h = 0.9 min(σ, IQR/1.34) n^(−1/5), or of Scott's σ n^(−1/6) in two dimensions (1992, eq. 6.42), and
-//! those smaller by powers of √2, for which b² in the mean over bins is a small part of the variance of F. The rule
+//! bandwidths h and h/2 shows: it is ¾ b. Without a bandwidth given, it is half of Silverman's rule of thumb (1986,
+//! eq. 3.31), h = 0.9 min(σ, IQR/1.34) n^(−1/5), or of Scott's σ n^(−1/6) in two dimensions (1992, eq. 6.42), made smaller
+//! by √2 until, at √2 times the bandwidth, b² in the mean over bins is a small part of the variance of F. The rule
 //! itself is that of a single peak; several, and steep sides that umbrella windows sampled, need less.
 //!
 //! With weights w and statistical inefficiencies g the relative variance of p is Σ g w² K² / (Σ w K)², and that of
@@ -104,14 +104,17 @@ impl Kernel {
             })
             .collect();
         let visited = Binned::new(axes, values)?.sums(|n| weights[n]);
-        let mut power = 0;
-        loop {
+        let of_power = |power: i32| {
             let bandwidth: Vec<f64> = rule.iter().map(|h| h * 0.5_f64.powf(0.5 * f64::from(power))).collect();
-            let kernel = Self::new(axes, values, weights, inefficiency_of, &bandwidth, bounds)?;
+            Self::new(axes, values, weights, inefficiency_of, &bandwidth, bounds)
+        };
+        let mut power = 1;
+        loop {
+            let kernel = of_power(power)?;
             if power == STEPS[axes.len() - 1]
                 || kernel.relative_bias(weights, inefficiency_of, &visited) < SMALL_BIAS
             {
-                return Ok(kernel);
+                return of_power(power + 1);
             }
             power += 1;
         }
