@@ -43,7 +43,7 @@ pub struct OfPmf {
     #[arg(long, value_enum, default_value = "histogram")]
     pub method: OfDensity,
 
-    /// Standard deviation of kernels, for each variable [default: by rule of thumb]
+    /// Standard deviation of kernels, for each variable [default: the widest that hardly changes F]
     #[arg(long, value_name = "H[,H]", value_delimiter = ',')]
     pub bandwidth: Vec<f64>,
 
@@ -83,7 +83,8 @@ pub struct OfPmf {
     #[arg(long, value_enum, default_value = "mbar")]
     pub estimator: OfWindows,
 
-    /// Where the profile is zero: minimum, a value, or the mean of a range LO:HI; of two variables with a comma
+    /// Where the profile is zero: minimum; a value, for the bin that holds it; or a range LO:HI, for its free energy,
+    /// −ln of the mean density of the bins whose middles lie in it; of two variables with a comma
     #[arg(long, value_name = "WHERE", default_value = "minimum", allow_hyphen_values = true)]
     pub reference: String,
 

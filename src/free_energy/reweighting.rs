@@ -125,6 +125,10 @@ impl Reweighted {
     }
 
     /// The average of an observable, which must be finite wherever the weight is not zero.
+    ///
+    /// The error is that of the mean in the root mean square over repetitions. Of skewed observables it is small where
+    /// the mean is small by chance, so that intervals of ±1.96 errors contain the truth less often than 95 %: 91 % for
+    /// energies of one oscillator in 2,000 correlated samples.
     pub fn average(
         &self,
         observable: &[f64],

@@ -12,7 +12,7 @@ pub enum Method {
     Histogram,
     /// A sum of kernels, at the middle of every bin. Gaussian, or von Mises for periodic axes; see [`Kernel`].
     Kernel {
-        /// Standard deviation of the kernel per axis; by rule of thumb when empty.
+        /// Standard deviation of the kernel per axis; the largest that hardly changes F when empty.
         bandwidth: Vec<f64>,
         /// Hard ends per axis beyond which the variable cannot be, as a distance below zero: kernels are reflected
         /// there. Infinite where there is none; may be empty.
@@ -72,8 +72,7 @@ impl Density {
         let smooth = match method {
             Method::Histogram => Smooth::No,
             Method::Kernel { bandwidth, bounds } => {
-                let n_effective = effective_samples(weights, inefficiency_of);
-                Smooth::Kernel(Kernel::new(axes, values, weights, n_effective, bandwidth, bounds)?)
+                Smooth::Kernel(Kernel::new(axes, values, weights, inefficiency_of, bandwidth, bounds)?)
             }
             Method::Spline { n_intervals } => {
                 Smooth::Spline(Spline::new(axes, values, weights, inefficiency_of, *n_intervals)?)
@@ -125,20 +124,30 @@ impl Density {
 
     /// Density in every bin up to a common factor; 0 in bins without samples.
     pub fn evaluate(&self, weights: &[f64]) -> Vec<f64> {
-        let mut densities = match &self.smooth {
+        self.evaluate_at_two_widths(weights).0
+    }
+
+    /// The same, and for kernels also with half their bandwidth, which shows what smoothing does.
+    pub(super) fn evaluate_at_two_widths(&self, weights: &[f64]) -> (Vec<f64>, Option<Vec<f64>>) {
+        let (mut densities, mut narrow) = match &self.smooth {
             Smooth::No => {
                 let mut sums = self.binned.sums(|n| weights[n]);
                 sums.iter_mut().zip(&self.volumes).for_each(|(sum, volume)| *sum /= volume);
-                sums
+                (sums, None)
             }
-            Smooth::Kernel(kernel) => kernel.evaluate(weights),
-            Smooth::Spline(spline) => spline.evaluate(weights),
+            Smooth::Kernel(kernel) => {
+                let [wide, narrow] = kernel.evaluate(weights);
+                (wide, Some(narrow))
+            }
+            Smooth::Spline(spline) => (spline.evaluate(weights), None),
         };
-        for (density, visited) in densities.iter_mut().zip(&self.visited) {
-            *density = if *visited { *density } else { 0.0 };
+        for densities in std::iter::once(&mut densities).chain(&mut narrow) {
+            for (density, visited) in densities.iter_mut().zip(&self.visited) {
+                *density = if *visited { *density } else { 0.0 };
+            }
+            densities.iter_mut().zip(&self.jacobian).for_each(|(density, jacobian)| *density /= jacobian);
         }
-        densities.iter_mut().zip(&self.jacobian).for_each(|(density, jacobian)| *density /= jacobian);
-        densities
+        (densities, narrow)
     }
 }
 

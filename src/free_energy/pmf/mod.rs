@@ -27,6 +27,11 @@ use super::bootstrap::{Blocks, deviation};
 use crate::error::{Error, Result};
 use crate::random::{Purpose, Streams};
 
+/// Standard errors of a difference up to which it may be chance.
+const CHANCE: f64 = 2.0;
+/// Standard errors of a difference beyond which it is none in any of some fifty bins.
+const NO_CHANCE: f64 = 4.0;
+
 /// Where the zero of a potential of mean force lies.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Reference {
@@ -34,9 +39,10 @@ pub enum Reference {
     Minimum,
     /// At a bin, counted as in `values_kt`.
     Bin(usize),
-    /// At the bin of a point, one number per axis.
+    /// At the bin that holds a point, one number per axis; that of smooth densities at its middle.
     Point(Vec<f64>),
-    /// At the mean density of all visited bins whose middles lie in ranges, one per axis.
+    /// At the free energy of ranges, one per axis: −ln of the mean density of all visited bins whose middles lie there,
+    /// which is not the mean of F.
     Region(Vec<(f64, f64)>),
     /// Nowhere: −ln of the probability of each bin, whose sum over bins is one.
     Probability,
@@ -68,8 +74,12 @@ pub struct Pmf {
     pub axes: Vec<Axis>,
     /// F in kT, `[bin]` or `[bin of axis 0][bin of axis 1]`; NaN where nothing was seen.
     pub values_kt: Vec<f64>,
-    /// Standard errors in kT; NaN where nothing was seen, and where a single block did.
+    /// Standard errors in kT; NaN where nothing was seen, and where a single block did. They contain, in quadrature,
+    /// what a kernel's width visibly does to F.
     pub std_errors_kt: Vec<f64>,
+    /// The bin in which a kernel's width changes F by most statistical errors, and by how many kT, where this is more
+    /// than one error and cannot be chance.
+    pub oversmoothed: Option<(usize, f64)>,
     /// Probability of each bin among those of the axes.
     pub probability: Vec<f64>,
     /// Share of the weight inside the axes.
@@ -152,17 +162,20 @@ impl Pmf {
         let weights = weigh(None)
             .ok_or_else(|| Error::invalid("weights of samples", "some for the wanted state", "none"))?;
         binned.check(Some(&weights))?;
-        let full = density.evaluate(&weights);
+        let (full, narrow) = density.evaluate_at_two_widths(&weights);
         let zero = Zero::new(binned, &full, reference)?;
-        let replicates: Vec<Option<Vec<f64>>> = (0..resampling.n_resamples as u64)
+        let replicates: Vec<Option<(Vec<f64>, Option<Vec<f64>>)>> = (0..resampling.n_resamples as u64)
             .into_par_iter()
-            .map(|index| weigh(Some(&(resampling.draw)(index))).map(|weights| density.evaluate(&weights)))
+            .map(|index| {
+                weigh(Some(&(resampling.draw)(index))).map(|weights| density.evaluate_at_two_widths(&weights))
+            })
             .collect();
-        let replicates: Vec<Vec<f64>> = replicates.into_iter().flatten().collect();
+        let (replicates, narrower): (Vec<Vec<f64>>, Vec<Option<Vec<f64>>>) =
+            replicates.into_iter().flatten().unzip();
         let single = binned.seen_by_one_block(Some(&weights), resampling.block_of);
         let values_kt = zero.free_energies(&full);
         let errors = zero.std_errors(&full, &replicates);
-        let std_errors_kt = values_kt
+        let mut std_errors_kt: Vec<f64> = values_kt
             .iter()
             .zip(errors)
             .zip(single)
@@ -172,6 +185,10 @@ impl Pmf {
                 },
             )
             .collect();
+        let narrower: Vec<Vec<f64>> = narrower.into_iter().flatten().collect();
+        let oversmoothed = narrow.and_then(|narrow| {
+            zero.add_smoothing((&full, &narrow), (&replicates, &narrower), &mut std_errors_kt)
+        });
         let mut error_method = format!("{}, {}", density.description(), resampling.method);
         let n_failed = resampling.n_resamples - replicates.len();
         if n_failed > 0 {
@@ -184,6 +201,7 @@ impl Pmf {
             axes: binned.axes().to_vec(),
             values_kt,
             std_errors_kt,
+            oversmoothed,
             probability: mass.iter().map(|mass| mass / total).collect(),
             coverage: inside / weights.iter().sum::<f64>(),
             error_method,
@@ -210,6 +228,7 @@ impl Pmf {
             axes: binned.axes().to_vec(),
             values_kt,
             std_errors_kt,
+            oversmoothed: None,
             probability: full
                 .iter()
                 .zip(&zero.volumes)
@@ -298,7 +317,9 @@ impl Zero {
     }
 
     fn density(&self, density: &[f64]) -> f64 {
-        match &self.bins {
+        match self.bins.as_deref() {
+            // Exactly, so that F of the bin is zero.
+            Some([bin]) => density[*bin],
             Some(bins) => {
                 let volume: f64 = bins.iter().map(|bin| self.volumes[*bin]).sum();
                 bins.iter().map(|bin| density[*bin] * self.volumes[*bin]).sum::<f64>() / volume
@@ -342,5 +363,40 @@ impl Zero {
                 deviation(linear)
             })
             .collect()
+    }
+
+    /// Adds what a bandwidth h does to F in quadrature, where it is more than chance: 4/3 of the difference between h
+    /// and h/2, less twice the error of that difference. Gives the bin where it is the largest part of the error.
+    fn add_smoothing(
+        &self,
+        (full, narrow): (&[f64], &[f64]),
+        (replicates, narrower): (&[Vec<f64>], &[Vec<f64>]),
+        std_errors: &mut [f64],
+    ) -> Option<(usize, f64)> {
+        let difference = |(wide, narrow): (&[f64], &[f64])| -> Vec<f64> {
+            self.free_energies(wide).iter().zip(self.free_energies(narrow)).map(|(a, b)| a - b).collect()
+        };
+        let found = difference((full, narrow));
+        let pairs = replicates.iter().zip(narrower);
+        let spread: Vec<Vec<f64>> = pairs.map(|(wide, narrow)| difference((wide, narrow))).collect();
+        let mut worst: Option<(usize, f64, f64)> = None;
+        for (bin, error) in std_errors.iter_mut().enumerate() {
+            // A bin that some resamples miss is known too little to tell.
+            let known = found[bin].is_finite() && spread.iter().all(|curve| curve[bin].is_finite());
+            if !known || !(*error > 0.0 && *error < 0.5) {
+                continue;
+            }
+            let chance = deviation(spread.iter().map(|curve| curve[bin]));
+            if chance > 0.5 {
+                continue;
+            }
+            let bias = 4.0 / 3.0 * (found[bin].powi(2) - (CHANCE * chance).powi(2)).max(0.0).sqrt();
+            let relative = bias / *error;
+            if found[bin].abs() > NO_CHANCE * chance && relative > worst.map_or(1.0, |worst| worst.2) {
+                worst = Some((bin, 4.0 / 3.0 * found[bin].abs(), relative));
+            }
+            *error = error.hypot(bias);
+        }
+        worst.map(|(bin, bias, _)| (bin, bias))
     }
 }

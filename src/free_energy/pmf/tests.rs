@@ -139,6 +139,52 @@ fn smooth_densities_of_a_double_well() {
     }
 }
 
+/// Σ over bins of the squared deviation in standard errors, the largest deviation in them, and the number of bins.
+fn deviations(pmf: &Pmf, exact: impl Fn(f64) -> f64, most: f64) -> (f64, f64, f64) {
+    let centers = pmf.axes[0].centers();
+    let zero = pmf.values_kt.iter().position(|value| *value == 0.0).unwrap();
+    let known =
+        (0..centers.len()).filter(|bin| pmf.std_errors_kt[*bin] > 0.0 && pmf.std_errors_kt[*bin] < most);
+    known.fold((0.0, 0.0, 0.0), |(sum, largest, n), bin| {
+        let difference = pmf.values_kt[bin] - exact(centers[bin]) + exact(centers[zero]);
+        let sigma = difference / pmf.std_errors_kt[bin];
+        (sum + sigma * sigma, f64::max(largest, sigma.abs()), n + 1.0)
+    })
+}
+
+#[test]
+fn the_bandwidth_of_narrow_peaks_far_apart_is_that_of_the_peaks() {
+    // Two Gaussians at ±2 of width 0.3: the rule of thumb, from the spread of both, would take 0.25.
+    let n = 10_000;
+    let exact =
+        |s: f64| -((-(s - 2.0_f64).powi(2) / 0.18).exp() + (-(s + 2.0_f64).powi(2) / 0.18).exp()).ln();
+    let axis = Axis::new(-3.0, 3.0, 60, false).unwrap();
+    for stream in 0..3 {
+        let x: Vec<f64> = normal(n, 20 + stream)
+            .iter()
+            .enumerate()
+            .map(|(i, z)| 0.3 * z + if i % 2 == 0 { 2.0 } else { -2.0 })
+            .collect();
+        let reference = Reference::Point(vec![2.05]);
+        let pmf = of(&KERNEL, &[axis.clone()], &x, &reference);
+        let (sum, largest, n_bins) = deviations(&pmf, exact, 0.3);
+        assert!(n_bins > 25.0 && largest < 4.0 && sum < 2.0 * n_bins, "{sum} {largest} of {n_bins}: {pmf:?}");
+        assert_eq!(pmf.oversmoothed, None);
+        // The rule's own bandwidth is named, and errors contain what it does.
+        let wide = Method::Kernel { bandwidth: vec![0.25], bounds: Vec::new() };
+        let pmf = of(&wide, &[axis.clone()], &x, &reference);
+        let (_, bias) = pmf.oversmoothed.unwrap();
+        assert!(bias > 0.2 && pmf.error_method.contains("2.500e-1"), "{bias}");
+    }
+}
+
+#[test]
+fn a_kernel_too_fine_for_its_axis_is_refused() {
+    let axis = Axis::new(0.0, 1.0, 1_000_000, false).unwrap();
+    let method = Method::Kernel { bandwidth: vec![0.01], bounds: Vec::new() };
+    assert!(Density::new(&method, &[axis], &[0.2, 0.3], &[1.0; 2], &[1.0; 2]).is_err());
+}
+
 #[test]
 fn kernels_are_reflected_at_a_hard_end() {
     // exp(−r) for r > 0: without reflection the density at the end is half of what it should be.

@@ -25,8 +25,13 @@ pub struct WindowFile {
     pub line: u32,
 }
 
-/// Reads a list of windows in one or two variables; every file in it exists.
+/// Reads a list of windows in one or two variables; every file in it exists and has one restraint.
 pub fn read_window_files(path: &Path, n_variables: usize) -> Result<Vec<WindowFile>> {
+    if path.is_dir() {
+        return Err(
+            Error::file(path, "", "a list of windows", "a directory").with_hint("name the file in it")
+        );
+    }
     let (text, _) = Text::read(path)?;
     let mut columns: Option<Vec<String>> = None;
     let mut windows: Vec<WindowFile> = Vec::new();
@@ -70,11 +75,15 @@ pub fn read_window_files(path: &Path, n_variables: usize) -> Result<Vec<WindowFi
         ));
     }
     for (index, window) in windows.iter().enumerate() {
-        if let Some(earlier) = windows[..index].iter().find(|earlier| earlier.path == window.path) {
-            let found = format!("`{}` again, which line {} has", window.path.display(), earlier.line);
+        let same = |earlier: &WindowFile| {
+            earlier.center == window.center && earlier.force_constant == window.force_constant
+        };
+        let earlier = windows[..index].iter().find(|earlier| earlier.path == window.path);
+        if let Some(earlier) = earlier.filter(|earlier| !same(earlier)) {
+            let found = format!("`{}` with another than in line {}", window.path.display(), earlier.line);
             return Err(text.error(
                 window.line,
-                "each file once",
+                "each file with one restraint",
                 found,
                 "samples that count twice make errors too small",
             ));
@@ -225,7 +234,7 @@ mod tests {
             message("a.dat 0 1\nc.dat 0 1\n", 1).contains("line 2")
                 && message("c.dat 0 1", 1).contains("no such file")
         );
-        assert!(message("a.dat 0 1\na.dat 1 1\n", 1).contains("line 1 has"));
+        assert!(message("a.dat 0 1\na.dat 1 1\n", 1).contains("in line 1"));
         assert!(message("a.dat 0 -1\n", 1).contains("zero or more"));
         assert!(message("a.dat 0 nan\n", 1).contains("finite number"));
         assert!(message("a.dat 0\n", 1).contains("file center k"));

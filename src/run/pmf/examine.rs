@@ -1,6 +1,6 @@
 //! What the samples of a profile tell about how far it can be trusted.
 
-use super::{Axis, Pmf, Samples, WindowReport, periods};
+use super::{Axis, AxisRequest, Pmf, Samples, WindowReport, periods};
 use crate::error::Result;
 use crate::free_energy::alchemical::{Severity, Verdict};
 use crate::free_energy::pmf::series::{drift, transitions};
@@ -32,6 +32,46 @@ pub(super) fn settled_bias(
         better
     };
     columns.iter().map(settled).collect()
+}
+
+/// Of columns of a bias in samples that count as unbiased.
+pub(super) fn ignored_bias(series: &[Series]) -> Option<Verdict> {
+    let acted = |series: &Series, name: &String| {
+        let is_bias = name.ends_with(".bias") || name.ends_with(".rbias");
+        let varies = |column: &[f64]| column.iter().any(|value| *value != column[0]);
+        is_bias && series.column(name).is_ok_and(varies)
+    };
+    let (path, name) = series.iter().find_map(|series| {
+        let name = series.names().iter().find(|name| acted(series, name))?;
+        Some((&series.path, name))
+    })?;
+    let message = format!(
+        "`{}` has a column `{name}`, and its samples count as unbiased: if that bias acted on the simulation, give it \
+         with --bias {name} and --temperature",
+        path.display()
+    );
+    Some(Verdict::new(Severity::Warning, "bias_ignored", message))
+}
+
+/// Of a column that is meant by its number and has different names in different files.
+pub(super) fn column_names(series: &[Series], axes: &[AxisRequest]) -> Vec<Verdict> {
+    // A number for a name is that of a file without names.
+    let name = |series: &Series, axis: &AxisRequest| -> Option<String> {
+        series.name_of(&axis.column).ok().filter(|name| name.parse::<f64>().is_err()).map(str::to_string)
+    };
+    let of_axis = |axis: &AxisRequest| {
+        let mut named = series.iter().filter_map(|series| Some((&series.path, name(series, axis)?)));
+        let (path, first) = named.next()?;
+        let (other, second) = named.find(|(_, name)| *name != first)?;
+        let message = format!(
+            "column {} is `{first}` in `{}` and `{second}` in `{}`: name the column if these are not one variable",
+            axis.column,
+            path.display(),
+            other.display()
+        );
+        Some(Verdict::new(Severity::Warning, "column_names", message))
+    };
+    axes.iter().filter_map(of_axis).collect()
 }
 
 /// Of weights from a bias.

@@ -26,6 +26,9 @@ pub(super) fn profile(request: &PmfRequest, path: &Path) -> Result<PmfOutcome> {
             "give --bias COLUMN with the COLVAR instead, which has proper errors",
         ));
     }
+    if path.is_dir() {
+        return Err(Error::file(path, "", "a HILLS file", "a directory").with_hint("name the file in it"));
+    }
     let hills = read_hills(path)?;
     let per_kt = request.per_kt()?;
     let places: Result<Vec<usize>> = request.axes.iter().map(|axis| place_of(&hills, &axis.column)).collect();

@@ -5,8 +5,10 @@ mod examine;
 mod figure;
 mod hills;
 mod output;
+#[cfg(test)]
+mod tests;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use axes::{AxisRequest, Periodicity};
 pub use output::PmfOutcome;
@@ -15,11 +17,11 @@ use crate::error::{Error, Result};
 use crate::free_energy::alchemical::{Severity, Verdict};
 use crate::free_energy::pmf::series::inefficiency;
 use crate::free_energy::pmf::{Axis, Binned, Density, Method, Pmf, Reference, Weigh, effective_samples};
-use crate::free_energy::umbrella::{Mixture, Restraint, Window, WindowReport, read_window_files};
+use crate::free_energy::umbrella::{Mixture, Restraint, Window, WindowFile, WindowReport, read_window_files};
 use crate::free_energy::wham::{Grid, wham};
 use crate::free_energy::{Mbar, ReducedEnergies, Strata, umbrella};
 use crate::random::Streams;
-use crate::run::series::{Series, read_all};
+use crate::run::series::{Distinct, Series, read_all};
 use crate::units::{EnergyUnit, Temperature};
 
 /// Where weights come from.
@@ -107,6 +109,14 @@ impl PmfRequest {
             let message = format!("{} variables were given", self.axes.len());
             return Err(Error::config("cv", message, "give one, or two as --cv phi,psi"));
         }
+        let of_axis = |axis: &AxisRequest| {
+            axis.edges.as_ref().map_or(axis.n_bins, |edges| edges.len().saturating_sub(1))
+        };
+        let n_bins = self.axes.iter().map(of_axis).fold(1, usize::saturating_mul);
+        if n_bins > MOST_BINS {
+            let message = format!("{n_bins} bins in all, more than {MOST_BINS}");
+            return Err(Error::config("bins", message, "give fewer; a bin needs samples to have a value"));
+        }
         if self.without_jacobian
             && self
                 .axes
@@ -123,6 +133,9 @@ impl PmfRequest {
     }
 }
 
+/// Bins of all variables together that fit into memory with their errors.
+const MOST_BINS: usize = 10_000_000;
+
 /// All samples, by simulation, with the weights that they get.
 struct Samples {
     series: Vec<Series>,
@@ -130,11 +143,15 @@ struct Samples {
     values: Vec<f64>,
     lengths: Vec<usize>,
     inefficiencies: Vec<f64>,
+    /// For each file that was given, which simulation it is.
+    place_of: Vec<usize>,
+    /// What reading several files brought up.
+    warnings: Vec<String>,
 }
 
 impl Samples {
     fn read(request: &PmfRequest, files: &[PathBuf]) -> Result<(Self, Vec<Axis>)> {
-        let series = read_all(files, request.discard)?;
+        let Distinct { series, place_of, warnings } = read_all(files, request.discard)?;
         let mut values = Vec::new();
         for series in &series {
             let columns: Result<Vec<&[f64]>> =
@@ -153,7 +170,7 @@ impl Samples {
             .collect();
         let axes = axes?;
         let lengths: Vec<usize> = series.iter().map(Series::n_rows).collect();
-        let mut samples = Self { series, values, lengths, inefficiencies: Vec::new() };
+        let mut samples = Self { series, values, lengths, inefficiencies: Vec::new(), place_of, warnings };
         let periods = periods(&axes);
         samples.inefficiencies =
             samples.by_series(n_axes).map(|values| inefficiency(values, &periods)).collect();
@@ -198,9 +215,11 @@ pub fn pmf(request: &PmfRequest) -> Result<PmfOutcome> {
 /// Weights from a bias, or none.
 fn of_weights(request: &PmfRequest, bias: &[String]) -> Result<PmfOutcome> {
     let (samples, axes) = Samples::read(request, &request.files)?;
-    let mut verdicts = Vec::new();
+    let mut verdicts = examine::column_names(&samples.series, &request.axes);
     let mut log_weights = Vec::new();
-    if !bias.is_empty() {
+    if bias.is_empty() {
+        verdicts.extend(examine::ignored_bias(&samples.series));
+    } else {
         let per_kt = request.per_kt()?;
         let bias = examine::settled_bias(&samples.series, bias, &mut verdicts);
         for series in &samples.series {
@@ -253,6 +272,10 @@ fn estimate(
 fn of_states(request: &PmfRequest, columns: &[String], target: usize) -> Result<PmfOutcome> {
     let per_kt = request.per_kt()?;
     let (samples, axes) = Samples::read(request, &request.files)?;
+    if let Some(warning) = samples.warnings.first() {
+        let hint = "each file is a simulation in another state";
+        return Err(Error::config("FILES", warning.clone(), hint));
+    }
     if columns.len() < samples.series.len() || target >= columns.len() {
         let message = format!(
             "{} columns of energies for {} files and target state {target}",
@@ -286,6 +309,7 @@ fn of_states(request: &PmfRequest, columns: &[String], target: usize) -> Result<
         .map(|sentence| Verdict::new(Severity::Untrustworthy, "disconnected", sentence))
         .into_iter()
         .collect();
+    verdicts.extend(examine::column_names(&samples.series, &request.axes));
     verdicts.extend(examine::sampling(&samples, &axes, n_effective));
     let windows = examine::series_reports(&samples);
     Ok(PmfOutcome::new(request, pmf, &axes, &samples, n_effective, windows, verdicts))
@@ -315,7 +339,7 @@ fn short_names(files: &[PathBuf]) -> Vec<String> {
 const LARGEST_COMPARISON: usize = 50_000_000;
 
 /// Weights of umbrella windows.
-fn of_windows(request: &PmfRequest, list: &std::path::Path) -> Result<PmfOutcome> {
+fn of_windows(request: &PmfRequest, list: &Path) -> Result<PmfOutcome> {
     if !request.files.is_empty() {
         return Err(Error::config(
             "umbrella",
@@ -341,6 +365,8 @@ fn of_windows(request: &PmfRequest, list: &std::path::Path) -> Result<PmfOutcome
     }
     let files: Vec<PathBuf> = rows.iter().map(|row| row.path.clone()).collect();
     let (samples, axes) = Samples::read(request, &files)?;
+    let rows = distinct_rows(list, rows, &samples.place_of)?;
+    let files: Vec<PathBuf> = rows.iter().map(|row| row.path.clone()).collect();
     let windows: Vec<Window> = rows
         .iter()
         .zip(short_names(&files))
@@ -378,6 +404,7 @@ fn of_windows(request: &PmfRequest, list: &std::path::Path) -> Result<PmfOutcome
     let (reports, mut verdicts) = umbrella::examine(&mixture, &windows, &samples.values, &periods, &solution);
     mark_disconnected(&mut pmf, &axes, &samples, &weights, &solution)?;
     verdicts.extend(examine::drifts(&samples, &axes));
+    verdicts.extend(examine::column_names(&samples.series, &request.axes));
     if other == Joining::Wham || windows.len() * mixture.n_samples() <= LARGEST_COMPARISON {
         let other = join(other)?;
         if let Some(others) = other.weights(&other.solve()?, None) {
@@ -388,6 +415,27 @@ fn of_windows(request: &PmfRequest, list: &std::path::Path) -> Result<PmfOutcome
     let n_effective = effective_samples(&weights, &samples.inefficiency_of());
     verdicts.extend(examine::outside(&samples, &axes));
     Ok(PmfOutcome::new(request, pmf, &axes, &samples, n_effective, reports, verdicts))
+}
+
+/// Rows of a list without those whose samples an earlier row has, which must have the same restraint.
+fn distinct_rows(list: &Path, rows: Vec<WindowFile>, place_of: &[usize]) -> Result<Vec<WindowFile>> {
+    let mut kept: Vec<WindowFile> = Vec::new();
+    for (row, place) in rows.into_iter().zip(place_of) {
+        match kept.get(*place) {
+            None => kept.push(row),
+            Some(first) if first.center == row.center && first.force_constant == row.force_constant => {}
+            Some(first) => {
+                let expected = "samples that no other window has";
+                let found = format!(
+                    "those of `{}` (line {}) with another restraint",
+                    first.path.display(),
+                    first.line
+                );
+                return Err(Error::file(list, format!("line {}", row.line), expected, found));
+            }
+        }
+    }
+    Ok(kept)
 }
 
 /// Bins whose weight comes from windows that are not connected to those of the zero have infinite errors.

@@ -69,8 +69,9 @@ impl PmfOutcome {
         outcome.n_effective = n_effective;
         outcome.n_outside = binned.map_or(0, |binned| binned.n_outside());
         outcome.windows = windows;
-        outcome.warnings =
-            samples.series.iter().flat_map(|series| series.warnings().iter().cloned()).collect();
+        outcome.warnings = samples.warnings.clone();
+        let of_files = samples.series.iter().flat_map(|series| series.warnings().iter().cloned());
+        outcome.warnings.extend(of_files);
         outcome
     }
 
@@ -92,6 +93,7 @@ impl PmfOutcome {
     fn bare(request: &PmfRequest, pmf: Pmf, mut verdicts: Vec<Verdict>) -> Self {
         let temperature_k = request.temperature.map(|temperature| temperature.as_kelvin());
         verdicts.extend(sparse(&pmf));
+        verdicts.extend(smoothing(&pmf));
         verdicts.sort_by_key(|verdict| std::cmp::Reverse(verdict.severity));
         Self {
             pmf,
@@ -265,4 +267,14 @@ fn sparse(pmf: &Pmf) -> Option<Verdict> {
         let message = format!("{n} bins were visited in one stretch of time only and have no error");
         Verdict::new(Severity::Note, "sparse_bins", message)
     })
+}
+
+/// Of a kernel that is wider than what F does.
+fn smoothing(pmf: &Pmf) -> Option<Verdict> {
+    let (bin, bias) = pmf.oversmoothed?;
+    let message = format!(
+        "the kernel is too wide for F in some bins, most of all in bin {bin}, which it changes by about {bias:.2} kT; \
+         errors contain that: give a smaller --bandwidth, --bounds where the variable ends, or use a histogram"
+    );
+    Some(Verdict::new(Severity::Warning, "smoothing_bias", message))
 }

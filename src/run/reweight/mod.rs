@@ -131,10 +131,18 @@ struct Samples {
 /// Reads, weighs, averages, and writes where asked to.
 pub fn reweight(request: &ReweightRequest) -> Result<ReweightOutcome> {
     request.check()?;
-    let series =
-        if request.files.is_empty() { Vec::new() } else { read_all(&request.files, request.discard)? };
-    let mut warnings: Vec<String> =
-        series.iter().flat_map(|series| series.warnings().iter().cloned()).collect();
+    let (series, mut warnings) = match request.files.is_empty() {
+        true => (Vec::new(), Vec::new()),
+        false => {
+            let read = read_all(&request.files, request.discard)?;
+            if let (false, Some(warning)) = (request.trajectories.is_empty(), read.warnings.first()) {
+                let hint = "give every simulation once, with its trajectory";
+                return Err(Error::config("FILES", warning.clone(), hint));
+            }
+            (read.series, read.warnings)
+        }
+    };
+    warnings.extend(series.iter().flat_map(|series| series.warnings().iter().cloned()));
     let mut samples = Samples {
         lengths: series.iter().map(Series::n_rows).collect(),
         discarded: series.iter().map(Series::n_discarded).collect(),
