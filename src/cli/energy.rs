@@ -132,10 +132,7 @@ impl OfEnergy {
 
 /// Computes and prints.
 pub fn perform(of_energy: &OfEnergy, json: bool) -> Result<ExitCode> {
-    if let Some(threads) = of_energy.threads {
-        // Fails only when a pool exists already, which is never the case here.
-        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-    }
+    super::use_threads(of_energy.threads);
     let energies = evaluate(&of_energy.request()?)?;
     for warning in &energies.warnings {
         eprintln!("warning: {warning}");

@@ -309,10 +309,7 @@ pub fn verdict_lines(verdicts: &[Verdict]) -> String {
 
 /// Computes and prints.
 pub fn perform(of_pmf: &OfPmf, json: bool) -> Result<ExitCode> {
-    if let Some(threads) = of_pmf.threads {
-        // Fails only when a pool exists already, which is never the case here.
-        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-    }
+    super::use_threads(of_pmf.threads);
     let outcome = pmf(&of_pmf.request()?)?;
     for warning in &outcome.warnings {
         eprintln!("warning: {warning}");

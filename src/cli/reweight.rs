@@ -153,10 +153,7 @@ impl OfReweight {
 
 /// Computes and prints.
 pub fn perform(of_reweight: &OfReweight, json: bool) -> Result<ExitCode> {
-    if let Some(threads) = of_reweight.threads {
-        // Fails only when a pool exists already, which is never the case here.
-        let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global();
-    }
+    super::use_threads(of_reweight.threads);
     let outcome = reweight(&of_reweight.request()?)?;
     for warning in &outcome.warnings {
         eprintln!("warning: {warning}");
