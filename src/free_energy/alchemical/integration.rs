@@ -220,11 +220,6 @@ impl Nodes {
         Ok(Rule { intervals, weights: vec![row], is_whole: true, name: "Gauss–Legendre" })
     }
 
-    /// Free energies of the nodes relative to the first, in the order of the intervals.
-    pub fn total(&self, rule: &Rule, means: &[NodeMean]) -> f64 {
-        rule.weights.iter().map(|row| self.apply(row, means)).sum()
-    }
-
     /// Δf of the whole path and its error.
     pub fn total_with_error(&self, rule: &Rule, means: &[NodeMean]) -> (f64, f64) {
         let row = self.summed(&rule.weights);

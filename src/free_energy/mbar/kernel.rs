@@ -31,11 +31,6 @@ impl Vector {
         self.map2(other, |a, b| a * b)
     }
 
-    #[inline(always)]
-    fn over(self, other: Self) -> Self {
-        self.map2(other, |a, b| a / b)
-    }
-
     /// self × b + c, in one instruction where the machine has it.
     #[inline(always)]
     fn times_plus<const FUSED: bool>(self, b: Self, c: Self) -> Self {

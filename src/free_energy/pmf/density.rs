@@ -5,6 +5,9 @@ use super::spline::Spline;
 use super::{Axis, Binned};
 use crate::error::{Error, Result};
 
+/// A density, and the same with kernels of half the width where it is made of kernels.
+pub(super) type TwoWidths = (Vec<f64>, Option<Vec<f64>>);
+
 /// How a density is estimated.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Method {
@@ -128,7 +131,7 @@ impl Density {
     }
 
     /// The same, and for kernels also with half their bandwidth, which shows what smoothing does.
-    pub(super) fn evaluate_at_two_widths(&self, weights: &[f64]) -> (Vec<f64>, Option<Vec<f64>>) {
+    pub(super) fn evaluate_at_two_widths(&self, weights: &[f64]) -> TwoWidths {
         let (mut densities, mut narrow) = match &self.smooth {
             Smooth::No => {
                 let mut sums = self.binned.sums(|n| weights[n]);

@@ -18,6 +18,7 @@ mod tests;
 
 pub use axis::Axis;
 pub use binned::Binned;
+use density::TwoWidths;
 pub use density::{Density, Method, effective_samples};
 
 use rayon::prelude::*;
@@ -164,7 +165,7 @@ impl Pmf {
         binned.check(Some(&weights))?;
         let (full, narrow) = density.evaluate_at_two_widths(&weights);
         let zero = Zero::new(binned, &full, reference)?;
-        let replicates: Vec<Option<(Vec<f64>, Option<Vec<f64>>)>> = (0..resampling.n_resamples as u64)
+        let replicates: Vec<Option<TwoWidths>> = (0..resampling.n_resamples as u64)
             .into_par_iter()
             .map(|index| {
                 weigh(Some(&(resampling.draw)(index))).map(|weights| density.evaluate_at_two_widths(&weights))
@@ -383,7 +384,7 @@ impl Zero {
         for (bin, error) in std_errors.iter_mut().enumerate() {
             // A bin that some resamples miss is known too little to tell.
             let known = found[bin].is_finite() && spread.iter().all(|curve| curve[bin].is_finite());
-            if !known || !(*error > 0.0 && *error < 0.5) {
+            if !(known && *error > 0.0 && *error < 0.5) {
                 continue;
             }
             let chance = deviation(spread.iter().map(|curve| curve[bin]));

@@ -12,7 +12,7 @@ fn normal(n: usize, stream: u64) -> Vec<f64> {
 #[test]
 fn a_gaussian_has_a_parabola() {
     let (n, axis) = (200_000, Axis::new(-3.0, 3.0, 31, false).unwrap());
-    let binned = Binned::new(&[axis.clone()], &normal(n, 0)).unwrap();
+    let binned = Binned::new(std::slice::from_ref(&axis), &normal(n, 0)).unwrap();
     let blocks = Blocks::contiguous(n, 50).unwrap();
     let pmf = Pmf::new(&binned, None, Reference::Bin(15), &blocks, 200, &Streams::new(0)).unwrap();
     let width = 6.0 / 31.0;
@@ -126,7 +126,7 @@ fn smooth_densities_of_a_double_well() {
     let axis = Axis::new(-2.5, 2.5, 25, false).unwrap();
     let narrow = Method::Kernel { bandwidth: vec![0.05], bounds: Vec::new() };
     for (method, bias) in [(SPLINE, 0.03), (narrow, 0.06)] {
-        let pmf = of(&method, &[axis.clone()], &x, &Reference::Point(vec![0.0]));
+        let pmf = of(&method, std::slice::from_ref(&axis), &x, &Reference::Point(vec![0.0]));
         for (center, (value, error)) in
             axis.centers().iter().zip(pmf.values_kt.iter().zip(&pmf.std_errors_kt))
         {
@@ -166,13 +166,13 @@ fn the_bandwidth_of_narrow_peaks_far_apart_is_that_of_the_peaks() {
             .map(|(i, z)| 0.3 * z + if i % 2 == 0 { 2.0 } else { -2.0 })
             .collect();
         let reference = Reference::Point(vec![2.05]);
-        let pmf = of(&KERNEL, &[axis.clone()], &x, &reference);
+        let pmf = of(&KERNEL, std::slice::from_ref(&axis), &x, &reference);
         let (sum, largest, n_bins) = deviations(&pmf, exact, 0.3);
         assert!(n_bins > 25.0 && largest < 4.0 && sum < 2.0 * n_bins, "{sum} {largest} of {n_bins}: {pmf:?}");
         assert_eq!(pmf.oversmoothed, None);
         // The rule's own bandwidth is named, and errors contain what it does.
         let wide = Method::Kernel { bandwidth: vec![0.25], bounds: Vec::new() };
-        let pmf = of(&wide, &[axis.clone()], &x, &reference);
+        let pmf = of(&wide, std::slice::from_ref(&axis), &x, &reference);
         let (_, bias) = pmf.oversmoothed.unwrap();
         assert!(bias > 0.2 && pmf.error_method.contains("2.500e-1"), "{bias}");
     }
@@ -194,7 +194,7 @@ fn kernels_are_reflected_at_a_hard_end() {
     let axis = Axis::new(0.0, 2.0, 40, false).unwrap();
     let at_end = |bounds: Vec<(f64, f64)>| {
         let method = Method::Kernel { bandwidth: vec![0.1], bounds };
-        of(&method, &[axis.clone()], &x, &Reference::Point(vec![1.0])).values_kt[0]
+        of(&method, std::slice::from_ref(&axis), &x, &Reference::Point(vec![1.0])).values_kt[0]
     };
     // The middles of the bins are 0.025 and 1.025; the slope at the end of an even density is lost over h.
     assert!(
@@ -209,7 +209,7 @@ fn kernels_are_reflected_at_a_hard_end() {
 fn unequal_bins_are_densities_and_regions_are_means() {
     let axis = Axis::with_edges(vec![0.0, 0.1, 0.5, 1.0], false).unwrap();
     let x: Vec<f64> = (0..1000).map(|i| (f64::from(i) + 0.5) / 1000.0).collect();
-    let pmf = of(&Method::Histogram, &[axis.clone()], &x, &Reference::Region(vec![(0.0, 0.4)]));
+    let pmf = of(&Method::Histogram, std::slice::from_ref(&axis), &x, &Reference::Region(vec![(0.0, 0.4)]));
     assert!(pmf.values_kt.iter().all(|value| value.abs() < 1e-12), "{:?}", pmf.values_kt);
     assert!((pmf.probability[2] - 0.5).abs() < 1e-12);
     // An ideal gas, p ∝ r², is flat without its Jacobian; its probabilities stay what they are.

@@ -105,12 +105,12 @@ fn mbar_and_wham_find_a_double_well() {
     let axis = Axis::new(-1.6, 1.6, 40, false).unwrap();
     let reference = Reference::Point(vec![0.01]);
     let mbar = Mixture::of_windows(&windows, &x, &[None]).unwrap();
-    let by_mbar = profile(&mbar, &[axis.clone()], &x, &lengths, &reference);
+    let by_mbar = profile(&mbar, std::slice::from_ref(&axis), &x, &lengths, &reference);
     check(&by_mbar, double_well, 20);
     let error = |width: f64| {
         let grid = Grid { origin: -1.6, width };
         let wham = wham(&windows, &x, &[None], &[grid]).unwrap();
-        let by_wham = profile(&wham, &[axis.clone()], &x, &lengths, &reference);
+        let by_wham = profile(&wham, std::slice::from_ref(&axis), &x, &lengths, &reference);
         let pairs = by_mbar.values_kt.iter().zip(&by_wham.values_kt).zip(&by_mbar.std_errors_kt);
         pairs
             .filter(|(_, error)| **error > 0.0)
@@ -146,7 +146,7 @@ fn windows_around_a_circle() {
     x.iter_mut().step_by(3).for_each(|x| *x += turn);
     let (axis, reference) = (Axis::angle(30), Reference::Bin(3));
     let mixture = Mixture::of_windows(&windows, &x, &[Some(turn)]).unwrap();
-    check(&profile(&mixture, &[axis.clone()], &x, &[400; 12], &reference), u, 3);
+    check(&profile(&mixture, std::slice::from_ref(&axis), &x, &[400; 12], &reference), u, 3);
     let grid = Grid::fine(-pi, turn / 30.0, &windows, 0);
     let mixture = wham(&windows, &x, &[Some(turn)], &[grid]).unwrap();
     check(&profile(&mixture, &[axis], &x, &[400; 12], &reference), u, 3);
@@ -185,7 +185,7 @@ fn samples_of_lambda_states_give_the_profile_of_any_of_them() {
     let axis = Axis::new(-2.0, 2.0, 21, false).unwrap();
     for (target, u) in [(0, (|x| 0.5 * x * x) as fn(f64) -> f64), (2, |x| 0.5 * (x - 0.5) * (x - 0.5))] {
         let mixture = Mixture::of_states(energies.clone(), target, &[1.0; 8000]).unwrap();
-        check(&profile(&mixture, &[axis.clone()], &x, &[4000, 4000], &Reference::Bin(10)), u, 10);
+        check(&profile(&mixture, std::slice::from_ref(&axis), &x, &[4000, 4000], &Reference::Bin(10)), u, 10);
     }
     assert!(Mixture::of_states(energies, 3, &[1.0; 8000]).is_err());
 }

@@ -69,7 +69,7 @@ fn copies_count_once_and_numbers_of_columns_mean_one_variable() {
     let x = normal(200, 1);
     let a = colvar(home.path(), "a", "s b", &x);
     let copy = colvar(home.path(), "copy", "s b", &x);
-    let alone = pmf(&request(&[a.clone()], "s")).unwrap();
+    let alone = pmf(&request(std::slice::from_ref(&a), "s")).unwrap();
     let twice = pmf(&request(&[a.clone(), copy, a.clone()], "s")).unwrap();
     assert_eq!((twice.n_samples, twice.warnings.len()), (200, 2));
     // Some errors are NaN, which equals nothing.
@@ -84,7 +84,7 @@ fn copies_count_once_and_numbers_of_columns_mean_one_variable() {
 fn too_many_bins_and_directories_are_refused() {
     let home = tempfile::tempdir().unwrap();
     let file = colvar(home.path(), "a", "s b", &normal(50, 3));
-    let mut many = request(&[file.clone()], "s");
+    let mut many = request(std::slice::from_ref(&file), "s");
     many.axes[0].n_bins = 100_000_000;
     let error = pmf(&many).unwrap_err();
     assert!(error.to_string().contains("`bins`: 100000000") && error.exit_code() == 2, "{error}");
