@@ -14,7 +14,9 @@ const FAR_KT: f64 = 50.0;
 /// The standard deviation of a normal distribution in units of the median distance from its median.
 const DEVIATION_PER_MEDIAN: f64 = 1.4826;
 /// Series named in one verdict; the others are counted.
-const MAX_NAMED: usize = 6;
+const MAX_NAMED: usize = 3;
+/// More harmless values than these in one series are its tail, not accidents.
+const ACCIDENTS: usize = 3;
 
 /// Whether energies are known only relative to the own state of each sample, as files hold them that list
 /// differences: then the energy of a sample in its own state never changes.
@@ -73,7 +75,12 @@ pub(super) fn outliers(
                 data.time_unit,
                 series[first] - median
             );
-            if places.iter().any(harms) { harmful.push(said) } else { harmless.push(said) }
+            if places.iter().any(harms) {
+                harmful.push(said);
+            } else if places.len() <= ACCIDENTS {
+                // Many high energies are atoms that are not there yet; they have no weight.
+                harmless.push(said);
+            }
         };
         if !data.u_kt.is_empty() {
             let own = &data.u_of_state(window.state)[samples.clone()];
