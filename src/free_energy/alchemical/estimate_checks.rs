@@ -146,6 +146,7 @@ impl Judge<'_, '_> {
             return;
         }
         let n_k = self.work.data.n_k();
+        let (mut found, mut severity) = (Vec::new(), Severity::Warning);
         for (link, step) in self.work.links.links.iter().zip(&self.work.bar) {
             if !step.is_fallback || n_k[link.from] == 0 || n_k[link.to] == 0 {
                 continue;
@@ -157,23 +158,33 @@ impl Judge<'_, '_> {
             } else {
                 continue;
             };
-            verdicts.push(Verdict::new(
-                // A step without a value is said to be undetermined.
-                if step.variance.is_finite() {
-                    by_samples(step.shared).max(Severity::Warning)
-                } else {
-                    Severity::Warning
-                },
-                "one_sided",
-                format!(
-                    "Energies of samples of {} in {} were not computed: between them, BAR is the one-sided exponential \
-                     average of {}.",
-                    self.name(of),
-                    self.name(other),
-                    counted(step.shared, "effective sample")
-                ),
+            // A step without a value is said to be undetermined.
+            if step.variance.is_finite() {
+                severity = severity.max(by_samples(step.shared));
+            }
+            found.push(format!(
+                "of samples of {} in {} ({})",
+                self.name(of),
+                self.name(other),
+                counted(step.shared, "effective sample")
             ));
         }
+        if found.is_empty() {
+            return;
+        }
+        let named = found[..found.len().min(3)].join(", ");
+        let more = match found.len().saturating_sub(3) {
+            0 => String::new(),
+            n => format!(" and in {n} more directions"),
+        };
+        verdicts.push(Verdict::new(
+            severity,
+            "one_sided",
+            format!(
+                "Energies were not computed {named}{more}: there BAR is the one-sided exponential average of the \
+                 other direction."
+            ),
+        ));
     }
 
     /// Errors that leave nothing of the value.

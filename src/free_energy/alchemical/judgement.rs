@@ -200,8 +200,11 @@ impl Judge<'_, '_> {
         }
         let energies = super::decorrelation::Sampling::per_state(&self.work.sampling.energy_counts, data);
         let slopes = super::decorrelation::Sampling::per_state(&self.work.sampling.slope_counts, data);
-        let fewest =
-            |k: usize| if data.dudl_kt.is_empty() { energies[k] } else { energies[k].min(slopes[k]) };
+        // Where there are only derivatives, or only energies, the others count nothing.
+        let fewest = |k: usize| match (energies[k], slopes[k]) {
+            (0.0, n) | (n, 0.0) => n,
+            (of_energies, of_slopes) => f64::min(of_energies, of_slopes),
+        };
         for (severity, low, high) in
             [(Severity::Untrustworthy, 0.0, TOO_FEW), (Severity::Warning, TOO_FEW, FEW)]
         {

@@ -13,7 +13,7 @@ pub(super) type TwoWidths = (Vec<f64>, Option<Vec<f64>>);
 pub enum Method {
     /// Weight in a bin over its width: the mean density of the bin, without bias.
     Histogram,
-    /// A sum of kernels, at the middle of every bin. Gaussian, or von Mises for periodic axes; see [`Kernel`].
+    /// A sum of kernels, at the middle of every bin. Gaussian, or von Mises for periodic axes.
     Kernel {
         /// Standard deviation of the kernel per axis; the largest that hardly changes F when empty.
         bandwidth: Vec<f64>,
@@ -21,7 +21,7 @@ pub enum Method {
         /// there. Infinite where there is none; may be empty.
         bounds: Vec<(f64, f64)>,
     },
-    /// Likelihood maximised over cubic B-splines of F, at the middle of every bin; see [`Spline`].
+    /// Likelihood maximised over cubic B-splines of F, at the middle of every bin.
     Spline {
         /// Polynomial pieces per axis; by Akaike's criterion when absent.
         n_intervals: Option<usize>,

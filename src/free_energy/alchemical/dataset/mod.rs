@@ -123,7 +123,7 @@ impl Dataset {
             .iter()
             .flat_map(|series| &series.warnings)
             .map(|text| Verdict::new(Severity::Warning, "input", text))
-            .chain(unusable)
+            .chain(first_few(unusable))
             .collect();
         series.retain(|series| series.n_samples() > 0);
         let Some(first) = series.first() else {
@@ -335,6 +335,16 @@ fn check_energy(
         return Err(bad_number(series, sample, expected, u));
     }
     Ok(())
+}
+
+/// What is said of many files is said of three, and how many more there are.
+fn first_few(mut verdicts: Vec<Verdict>) -> Vec<Verdict> {
+    let more = verdicts.len().saturating_sub(3);
+    if more > 0 {
+        verdicts.truncate(3);
+        verdicts[2].message += &format!(" ({more} more files are like it)");
+    }
+    verdicts
 }
 
 /// A sample with energies needs one of the state that it came from.
