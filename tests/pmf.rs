@@ -214,6 +214,8 @@ fn a_biased_surface_of_angles_and_its_files() {
         )
     );
     assert_eq!(table.lines().count(), 145);
+    assert!(fs::read_to_string(out.join("report.html")).unwrap().contains("Independent samples"));
+    assert!(fs::read(out.join("pmf.parquet")).unwrap().starts_with(b"PAR1"));
     assert!(fs::read(out.join("pmf.png")).unwrap().starts_with(b"\x89PNG"));
     assert!(fs::read_to_string(out.join("pmf.svg")).unwrap().contains("<svg"));
     let written = fs::read_to_string(out.join("pmf.json")).unwrap();

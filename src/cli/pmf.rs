@@ -112,7 +112,7 @@ pub struct OfPmf {
     #[arg(long)]
     pub distance: bool,
 
-    /// Directory for pmf.csv, pmf.json, pmf.png and pmf.svg
+    /// Directory for report.html, pmf.csv, pmf.parquet, pmf.json, pmf.png and pmf.svg
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
 

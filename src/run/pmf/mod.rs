@@ -5,6 +5,7 @@ mod examine;
 mod figure;
 mod hills;
 mod output;
+mod page;
 #[cfg(test)]
 mod tests;
 

@@ -1,14 +1,16 @@
 //! Profiles as JSON, tables and figures.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::figure;
 use super::{Axis, Pmf, PmfRequest, Samples, Verdict, WindowReport};
+use super::{figure, page};
 use crate::error::{Error, Result};
 use crate::free_energy::alchemical::Severity;
+use crate::free_energy::reader::parquet::write_frame;
 use crate::run::directory::{write_atomic, write_json};
 use crate::units::EnergyUnit;
 
@@ -248,12 +250,37 @@ impl PmfOutcome {
         text
     }
 
-    /// `pmf.csv`, `pmf.json`, `pmf.svg` and `pmf.png` in a directory.
+    /// `pmf.csv`, `pmf.parquet`, `pmf.json`, `pmf.svg`, `pmf.png` and `report.html` in a directory.
     pub fn write(&self, directory: &Path) -> Result<()> {
         std::fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
         write_atomic(&directory.join("pmf.csv"), self.csv().as_bytes())?;
         write_json(&directory.join("pmf.json"), &self.to_json())?;
-        figure::write(self, directory)
+        self.write_parquet(&directory.join("pmf.parquet"))?;
+        figure::write(self, directory)?;
+        page::write(self, directory)
+    }
+
+    /// The middles of the bins as index, F, its error and the probability as columns.
+    fn write_parquet(&self, path: &Path) -> Result<()> {
+        let n_bins = self.pmf.values_kt.len();
+        let mut centers: Vec<Vec<f64>> = Vec::new();
+        let mut stride = n_bins;
+        for axis in &self.pmf.axes {
+            stride /= axis.n_bins();
+            let of_axis = axis.centers();
+            centers.push((0..n_bins).map(|bin| of_axis[bin / stride % of_axis.len()]).collect());
+        }
+        let index: Vec<(&str, &[f64])> =
+            self.names.iter().map(String::as_str).zip(centers.iter().map(Vec::as_slice)).collect();
+        let (values, errors) = (self.values(), self.std_errors());
+        let columns = [
+            ("free_energy".to_string(), values.as_slice()),
+            ("std_error".to_string(), errors.as_slice()),
+            ("probability".to_string(), self.pmf.probability.as_slice()),
+        ];
+        let mut attributes = BTreeMap::from([("energy_unit".to_string(), json!(self.unit.to_string()))]);
+        attributes.extend(self.temperature_k.map(|kelvin| ("temperature".to_string(), json!(kelvin))));
+        write_frame(path, &index, &columns, &attributes)
     }
 }
 
