@@ -175,11 +175,14 @@ impl Contents {
             .iter()
             .map(|one| Card {
                 label: title(&one.estimator),
-                value: shown(one.delta_f, one.std_error),
+                value: match (one.delta_f, one.std_error) {
+                    (Some(value), Some(error)) => number::two_digits(value, error),
+                    _ => "undetermined".into(),
+                },
                 unit: one.unit.clone(),
                 note: one
                     .bootstrap_error
-                    .map_or_else(String::new, |e| format!("bootstrap ± {}", number::plain(e))),
+                    .map_or_else(String::new, |e| format!("bootstrap ± {}", number::short_error(e))),
             })
             .collect();
         section.blocks.push(Block::Cards { cards });

@@ -35,6 +35,23 @@ pub fn with_error(value: f64, std_error: Option<f64>) -> String {
     format!("{} ± {error:.digits$}", grouped(&minus(format!("{value:.digits$}"))))
 }
 
+/// A value with two digits of its error, for numbers that are quoted: `3.041 ± 0.021`.
+pub fn two_digits(value: f64, error: f64) -> String {
+    let digits = decimals_of_two(error);
+    format!("{value:.digits$} ± {}", short_error(error))
+}
+
+/// An error with two digits; an en dash when it is not finite.
+pub fn short_error(error: f64) -> String {
+    let digits = decimals_of_two(error);
+    if error.is_finite() { format!("{error:.digits$}") } else { "–".into() }
+}
+
+/// Decimals that show the first two digits of an error.
+fn decimals_of_two(error: f64) -> usize {
+    if error > 0.0 { (1.0 - error.log10().floor()).clamp(0.0, 10.0) as usize } else { 6 }
+}
+
 /// Decimals that show the first digit of the error, or the first two if the first is a 1.
 fn digits_of_error(error: f64) -> usize {
     let power = error.log10().floor();

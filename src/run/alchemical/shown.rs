@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::Outcome;
 use crate::free_energy::alchemical::Severity;
+use crate::report::number::{short_error, two_digits};
 
 impl Outcome {
     /// Totals, contributions of the steps and what to know about them.
@@ -31,7 +32,7 @@ impl Outcome {
             let value = one.delta_f.last().map_or(f64::NAN, |value| factor * value);
             let error = one.std_error.last().map_or(f64::NAN, |error| factor * error);
             let bootstrap = match one.bootstrap_error.last() {
-                Some(error) => format!("   bootstrap ± {}", short(factor * error)),
+                Some(error) => format!("   bootstrap ± {}", short_error(factor * error)),
                 None => String::new(),
             };
             let _ = writeln!(text, "  {:<17} {}{bootstrap}", one.estimator.name(), value_error(value, error));
@@ -80,19 +81,5 @@ impl Outcome {
 
 /// A value without a finite error holds nothing in place, and is not shown.
 fn value_error(value: f64, error: f64) -> String {
-    if !(value.is_finite() && error.is_finite()) {
-        return "undetermined".into();
-    }
-    let digits = two_digits(error);
-    format!("{value:.digits$} ± {error:.digits$}")
-}
-
-/// Decimals that show the first two digits of an error.
-fn two_digits(error: f64) -> usize {
-    if error > 0.0 { (1.0 - error.log10().floor()).clamp(0.0, 10.0) as usize } else { 6 }
-}
-
-fn short(error: f64) -> String {
-    let digits = two_digits(error);
-    if error.is_finite() { format!("{error:.digits$}") } else { "–".into() }
+    if value.is_finite() && error.is_finite() { two_digits(value, error) } else { "undetermined".into() }
 }
