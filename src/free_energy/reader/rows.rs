@@ -3,7 +3,9 @@
 //! GROMACS and GOMC write the same quantities: ΔH from the sampled state to others, ∂H/∂λ, and what all states
 //! have in common (potential or total energy, pV). The reduced potential is
 //!
-//!     u_k(x) = (ΔH_k(x) + p V + U(x)) / kT
+//! ```text
+//! u_k(x) = (ΔH_k(x) + p V + U(x)) / kT
+//! ```
 //!
 //! with k of the 2019 SI, [`GAS_CONSTANT`], as alchemlyb 0.5 and later have it. (GROMACS itself uses
 //! 8.3144621e-3 kJ/(mol K) in some versions: a relative difference of 6e-8.)
