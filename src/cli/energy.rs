@@ -1,6 +1,5 @@
 //! `kirkwood energy`: what can be typed after it, and how its result is shown.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,6 +9,8 @@ use kirkwood::force_field::parameters::NonbondedMethod;
 use kirkwood::potential::Precision;
 use kirkwood::run::energy::{EnergyRequest, evaluate};
 use kirkwood::{Error, Result};
+
+use super::output;
 
 /// A system and the frames whose energies are wanted.
 #[derive(Debug, Args)]
@@ -134,11 +135,7 @@ impl OfEnergy {
 pub fn perform(of_energy: &OfEnergy, json: bool) -> Result<ExitCode> {
     super::use_threads(of_energy.threads);
     let energies = evaluate(&of_energy.request()?)?;
-    for warning in &energies.warnings {
-        eprintln!("warning: {warning}");
-    }
     let text = if json { energies.json_text() + "\n" } else { energies.table(of_energy.terms) };
-    // Who reads only the beginning of a long output closes the pipe, which is no error.
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
-    Ok(if energies.is_finite() { ExitCode::SUCCESS } else { ExitCode::from(super::NOT_TRUSTWORTHY) })
+    output::show(&energies.warnings, &text);
+    Ok(super::code(energies.is_finite()))
 }

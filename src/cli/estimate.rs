@@ -1,6 +1,5 @@
 //! `kirkwood estimate` of files: what can be typed, and how the result is shown.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -247,8 +246,7 @@ pub fn perform(of_estimate: &OfEstimate, json: bool) -> Result<ExitCode> {
     }
     let outcome = estimate(&of_estimate.request()?)?;
     let text = if json { output::pretty(&outcome.to_json()) + "\n" } else { outcome.table() };
-    // Who reads only the beginning of a long output closes the pipe, which is no error.
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    output::show(&[], &text);
     if !json {
         match &outcome.report {
             Some(report) => eprintln!("report: {}", report.display()),
@@ -258,12 +256,7 @@ pub fn perform(of_estimate: &OfEstimate, json: bool) -> Result<ExitCode> {
     Ok(super::code(outcome.trustworthy))
 }
 
-fn perform_u_kn(
-    of_estimate: &OfEstimate,
-    u_kn: &std::path::Path,
-    n_k: &std::path::Path,
-    json: bool,
-) -> Result<ExitCode> {
+fn perform_u_kn(of_estimate: &OfEstimate, u_kn: &Path, n_k: &Path, json: bool) -> Result<ExitCode> {
     let outcome = u_kn::solve(&UknRequest {
         u_kn: u_kn.to_path_buf(),
         n_k: n_k.to_path_buf(),
@@ -281,7 +274,7 @@ fn perform_u_kn(
         eprintln!("{}", verdict.message);
     }
     if json || of_estimate.output.is_none() {
-        let _ = writeln!(std::io::stdout().lock(), "{}", output::pretty(&result));
+        output::show(&[], &(output::pretty(&result) + "\n"));
     }
     Ok(super::code(outcome.is_trustworthy()))
 }

@@ -1,8 +1,10 @@
 //! Results as text and as JSON.
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::Path;
 
+use kirkwood::free_energy::alchemical::{Severity, Verdict};
 use serde_json::{Value, json};
 
 /// What `--json` prints when something failed.
@@ -10,6 +12,25 @@ pub fn error_object(kind: &str, message: &str, file: Option<&Path>, place: &str)
     let file = file.map(|file| file.display().to_string());
     let place = (!place.is_empty()).then_some(place);
     pretty(&json!({ "error": { "kind": kind, "message": message, "file": file, "place": place } }))
+}
+
+/// Warnings on standard error, a result on standard output.
+pub fn show(warnings: &[String], text: &str) {
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
+    // Who reads only the beginning of a long output closes the pipe, which is no error.
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// One line per verdict, the gravest first.
+pub fn verdict_lines(verdicts: &[Verdict]) -> String {
+    let word = |severity: Severity| match severity {
+        Severity::Note => "note",
+        Severity::Warning => "warning",
+        Severity::Untrustworthy => "not to be trusted",
+    };
+    verdicts.iter().map(|verdict| format!("{}: {}\n", word(verdict.severity), verdict.message)).collect()
 }
 
 /// Indented JSON.

@@ -1,15 +1,15 @@
 //! `kirkwood pmf`: what can be typed after it, and how its result is shown.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use kirkwood::free_energy::alchemical::{Severity, Verdict};
 use kirkwood::free_energy::pmf::{Method, Reference};
 use kirkwood::run::pmf::{AxisRequest, Joining, Periodicity, PmfRequest, Source, pmf};
 use kirkwood::units::{EnergyUnit, Temperature};
 use kirkwood::{Error, Result};
+
+use super::output;
 
 /// Tables of collective variables and how they become a profile.
 #[derive(Debug, Args)]
@@ -297,28 +297,14 @@ pub fn temperature(name: &str, kelvin: Option<f64>) -> Result<Option<Temperature
     kelvin.map(of).transpose()
 }
 
-/// One line per verdict, the gravest first.
-pub fn verdict_lines(verdicts: &[Verdict]) -> String {
-    let word = |severity: Severity| match severity {
-        Severity::Note => "note",
-        Severity::Warning => "warning",
-        Severity::Untrustworthy => "not to be trusted",
-    };
-    verdicts.iter().map(|verdict| format!("{}: {}\n", word(verdict.severity), verdict.message)).collect()
-}
-
 /// Computes and prints.
 pub fn perform(of_pmf: &OfPmf, json: bool) -> Result<ExitCode> {
     super::use_threads(of_pmf.threads);
     let outcome = pmf(&of_pmf.request()?)?;
-    for warning in &outcome.warnings {
-        eprintln!("warning: {warning}");
-    }
     let text = match json {
-        true => super::output::pretty(&outcome.to_json()) + "\n",
-        false => outcome.table() + &verdict_lines(&outcome.verdicts),
+        true => output::pretty(&outcome.to_json()) + "\n",
+        false => outcome.table() + &output::verdict_lines(&outcome.verdicts),
     };
-    // Who reads only the beginning of a long output closes the pipe, which is no error.
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
-    Ok(if outcome.is_trustworthy() { ExitCode::SUCCESS } else { ExitCode::from(super::NOT_TRUSTWORTHY) })
+    output::show(&outcome.warnings, &text);
+    Ok(super::code(outcome.is_trustworthy()))
 }

@@ -1,6 +1,5 @@
 //! `kirkwood reweight`: what can be typed after it, and how its result is shown.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,7 +9,8 @@ use kirkwood::run::reweight::{Energies, ResampleRequest, ReweightRequest, reweig
 use kirkwood::units::EnergyUnit;
 use kirkwood::{Error, Result};
 
-use super::pmf::{temperature, verdict_lines};
+use super::output;
+use super::pmf::temperature;
 
 /// Frames, their energies, and the ensemble that they are weighted to.
 #[derive(Debug, Args)]
@@ -155,14 +155,10 @@ impl OfReweight {
 pub fn perform(of_reweight: &OfReweight, json: bool) -> Result<ExitCode> {
     super::use_threads(of_reweight.threads);
     let outcome = reweight(&of_reweight.request()?)?;
-    for warning in &outcome.warnings {
-        eprintln!("warning: {warning}");
-    }
     let text = match json {
-        true => super::output::pretty(&outcome.to_json()) + "\n",
-        false => outcome.table() + &verdict_lines(&outcome.verdicts),
+        true => output::pretty(&outcome.to_json()) + "\n",
+        false => outcome.table() + &output::verdict_lines(&outcome.verdicts),
     };
-    // Who reads only the beginning of a long output closes the pipe, which is no error.
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
-    Ok(if outcome.is_trustworthy() { ExitCode::SUCCESS } else { ExitCode::from(super::NOT_TRUSTWORTHY) })
+    output::show(&outcome.warnings, &text);
+    Ok(super::code(outcome.is_trustworthy()))
 }

@@ -348,15 +348,15 @@ impl<'a> Objective<'a> {
         at.rest.iter().zip(&self.counts).map(|(rest, count)| rest + count.ln()).collect()
     }
 
+    /// The sampled states at a position, whose offsets the caller holds.
+    fn rows<'r>(&'r self, at: &'r Position, offset: &'r [f64], multiplicity: Option<&'r [f64]>) -> Rows<'r> {
+        Rows { states: &self.sampled, n_sampled: self.sampled.len(), base: &at.base, offset, multiplicity }
+    }
+
     /// Value, gradient and, if asked for, shared samples.
     pub fn pass(&self, at: &Position, order: Order) -> Result<Pass> {
-        let rows = Rows {
-            states: &self.sampled,
-            n_sampled: self.sampled.len(),
-            base: &at.base,
-            offset: &self.offsets(at),
-            multiplicity: self.multiplicity,
-        };
+        let offset = self.offsets(at);
+        let rows = self.rows(at, &offset, self.multiplicity);
         let mut pass = rows.pass(self.energies, order)?;
         pass.value -= self.counts.iter().zip(&at.rest).map(|(count, rest)| count * rest).sum::<f64>();
         pass.level -= self.counts.iter().zip(&at.base).map(|(count, base)| count * base).sum::<f64>();
@@ -372,13 +372,7 @@ impl<'a> Objective<'a> {
     /// ln Σ_k N_k exp(f_k − u_kn) for each sample, with f as it stands in `at`.
     pub fn log_denominators(&self, at: &Position) -> Result<Vec<f64>> {
         let offset = self.offsets(at);
-        let rows = Rows {
-            states: &self.sampled,
-            n_sampled: self.sampled.len(),
-            base: &at.base,
-            offset: &offset,
-            multiplicity: None,
-        };
+        let rows = self.rows(at, &offset, None);
         let partial = over_parts(self.energies, self.sampled.len(), |scratch, part| {
             rows.prepare(scratch, part.block);
             let Scratch { reader, p, sample, .. } = scratch;
@@ -398,13 +392,7 @@ impl<'a> Objective<'a> {
     /// too far away.
     pub fn free_energies(&self, at: &Position, states: &[usize]) -> Result<Vec<f64>> {
         let offset = self.offsets(at);
-        let rows = Rows {
-            states: &self.sampled,
-            n_sampled: self.sampled.len(),
-            base: &at.base,
-            offset: &offset,
-            multiplicity: None,
-        };
+        let rows = self.rows(at, &offset, None);
         let partial = over_parts(self.energies, self.sampled.len(), |scratch, part| {
             rows.prepare(scratch, part.block);
             let Scratch { reader, p, sample, .. } = scratch;

@@ -2,18 +2,14 @@
 //!
 //! λ always has the components `Coulomb` and `VDW`; time is counted in Monte Carlo steps.
 
-use super::rows::{Layout, Own, Rows};
+use super::rows::{Layout, Own, Rows, each};
 use super::{Format, Series, Text, text};
 use crate::error::Result;
 
 const COMPONENTS: [&str; 2] = ["Coulomb", "VDW"];
 
 pub(super) fn read(files: &[Text], temperature_k: Option<f64>) -> Result<Vec<Series>> {
-    files
-        .iter()
-        .map(|file| read_file(file, temperature_k))
-        .collect::<Result<Vec<_>>>()
-        .map(|all| all.concat())
+    each(files, |file| read_file(file, temperature_k))
 }
 
 fn read_file(file: &Text, temperature_k: Option<f64>) -> Result<Vec<Series>> {

@@ -5,7 +5,7 @@
 //! ensemble. Simulations with replica exchange write neither state nor number; their state stands in the legends of
 //! ∂H/∂λ. Two states that are written with the same λ are one; alchemlyb also keeps the first.
 
-use super::rows::{Layout, Own, Rows};
+use super::rows::{Layout, Own, Rows, each};
 use super::{Format, Series, Text, text};
 use crate::error::Result;
 
@@ -16,11 +16,7 @@ const MOST_COLUMNS: usize = 100_000;
 const SAME_LAMBDA: f64 = 1e-6;
 
 pub(super) fn read(files: &[Text], temperature_k: Option<f64>) -> Result<Vec<Series>> {
-    files
-        .iter()
-        .map(|file| read_file(file, temperature_k))
-        .collect::<Result<Vec<_>>>()
-        .map(|all| all.concat())
+    each(files, |file| read_file(file, temperature_k))
 }
 
 fn read_file(file: &Text, temperature_k: Option<f64>) -> Result<Vec<Series>> {

@@ -26,7 +26,7 @@ mod table_tests;
 pub mod text;
 mod windows;
 
-pub use series::{Format, Origin, Series};
+pub use series::{Format, Origin, Series, common_temperature};
 pub use text::Text;
 
 use std::path::{Path, PathBuf};
@@ -89,7 +89,7 @@ pub fn read(options: &ReadOptions) -> Result<Vec<Series>> {
     }
     by_file.sort_by_key(|(index, _)| *index);
     let series = joined(by_file.into_iter().map(|(_, series)| series).collect());
-    require_one_temperature(&series)?;
+    common_temperature(&series)?;
     Ok(series)
 }
 
@@ -173,16 +173,4 @@ fn first_line(text: &Text) -> String {
         Some(line) => format!("a file that begins with {}", damage::shown(line)),
         None => "an empty file".into(),
     }
-}
-
-fn require_one_temperature(series: &[Series]) -> Result<()> {
-    let known = || series.iter().filter(|series| !series.temperature_k.is_nan());
-    let Some(first) = known().next() else { return Ok(()) };
-    let Some(other) = known().find(|series| (series.temperature_k - first.temperature_k).abs() > 0.01) else {
-        return Ok(());
-    };
-    let file = |series: &Series| series.sources.first().cloned().unwrap_or_default();
-    let expected = format!("a simulation at {} K, as in `{}`", first.temperature_k, file(first).display());
-    Err(Error::file(file(other), "", expected, format!("one at {} K", other.temperature_k))
-        .with_hint("analyse simulations of one temperature together"))
 }

@@ -15,6 +15,11 @@ use super::{Format, Origin, Series, Text, text};
 use crate::error::Result;
 use crate::units::GAS_CONSTANT;
 
+/// The series of files that stand alone, one after the other.
+pub(super) fn each(files: &[Text], read: impl Fn(&Text) -> Result<Vec<Series>>) -> Result<Vec<Series>> {
+    files.iter().map(read).collect::<Result<Vec<_>>>().map(|all| all.concat())
+}
+
 /// kJ/mol; ΔH of a sample to the state it was drawn from is zero but for rounding in single precision.
 const ROUNDING_KJ_PER_MOL: f64 = 0.1;
 

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, Result};
+
 /// The programs and tables that can be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -77,4 +79,19 @@ impl Series {
         let origin = self.origin[sample];
         (self.sources[origin.source as usize].clone(), format!("line {}", origin.line))
     }
+}
+
+/// Temperatures closer than this are one temperature, K.
+const SAME_TEMPERATURE_K: f64 = 0.01;
+
+/// The temperature of all series, in K; NaN when none knows it, an error when two differ.
+pub fn common_temperature(series: &[Series]) -> Result<f64> {
+    let mut known = series.iter().filter(|series| series.temperature_k.is_finite());
+    let Some(first) = known.next() else { return Ok(f64::NAN) };
+    let differs = |other: &&Series| (other.temperature_k - first.temperature_k).abs() > SAME_TEMPERATURE_K;
+    let Some(other) = known.find(differs) else { return Ok(first.temperature_k) };
+    let file = |series: &Series| series.sources.first().cloned().unwrap_or_default();
+    let expected = format!("a simulation at {} K, as in `{}`", first.temperature_k, file(first).display());
+    Err(Error::file(file(other), "", expected, format!("one at {} K", other.temperature_k))
+        .with_hint("analyse simulations of one temperature together"))
 }

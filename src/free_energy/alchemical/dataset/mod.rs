@@ -12,7 +12,7 @@ mod time_series;
 
 use super::{Severity, Verdict};
 use crate::error::{Error, Result};
-use crate::free_energy::reader::Series;
+use crate::free_energy::reader::{Series, common_temperature};
 use halves::{joined, with_finite_derivatives};
 use path::path;
 use std::ops::Range;
@@ -21,8 +21,6 @@ use time_series::{Run, time_series};
 
 /// λ vectors closer than this in every component are one state.
 const SAME_LAMBDA: f64 = 1e-6;
-/// Temperatures closer than this are one temperature, K.
-const SAME_TEMPERATURE_K: f64 = 0.01;
 
 /// One λ vector of the path.
 #[derive(Debug, Clone, PartialEq)]
@@ -130,7 +128,7 @@ impl Dataset {
             return Err(Error::invalid("alchemical data", "samples in at least one file", "none"));
         };
         same_components(first, &series)?;
-        let temperature_k = same_temperature(&series)?;
+        let temperature_k = common_temperature(&series)?;
         let lambdas = path(&series, &mut verdicts);
         let maps: Vec<Vec<usize>> = series
             .iter()
@@ -380,19 +378,4 @@ fn same_components(first: &Series, series: &[Series]) -> Result<()> {
         found: format!("λ of {}", other.components.join(", ")),
         hint: "analyse files of one path together".into(),
     })
-}
-
-fn same_temperature(series: &[Series]) -> Result<f64> {
-    let mut known = series.iter().filter(|series| series.temperature_k.is_finite());
-    let Some(first) = known.next() else { return Ok(f64::NAN) };
-    match known.find(|other| (other.temperature_k - first.temperature_k).abs() > SAME_TEMPERATURE_K) {
-        None => Ok(first.temperature_k),
-        Some(other) => Err(Error::File {
-            path: first_source(other).to_path_buf(),
-            place: String::new(),
-            expected: format!("{} K, as in `{}`", first.temperature_k, first_source(first).display()),
-            found: format!("{} K", other.temperature_k),
-            hint: "reduced energies of different temperatures cannot be put together from such files".into(),
-        }),
-    }
 }
