@@ -8,10 +8,11 @@
 //!
 //! At each noise level a feature has a mean μ and a deviation s, with which it is whitened. For squared
 //! distances these are exact: μ = a² E D₀ + 6 g², s² = a⁴ Var D₀ + 8 a² g² E D₀ + 24 g⁴. The others are
-//! measured on data noised with the same random vectors at every level, so that μ and s are smooth in t.
+//! measured (between two ensembles, distances as well) on data noised with the same random vectors at every level, so that μ and s are smooth in t.
 
 use rayon::prelude::*;
 
+use super::data::{DataPoints, GROUP, TrainingData};
 use super::program::{Program, Unary, Value};
 use crate::potential::{Noise, Space};
 use crate::random::{Purpose, Streams};
@@ -170,26 +171,30 @@ impl FeatureMoments {
     /// Conformations on which they are measured.
     const N_SAMPLES: usize = 8192;
 
-    /// Measures moments on data, `[frame][bead][xyz]` in reduced length, centred.
-    pub fn measure(set: &FeatureSet, noise: &Noise, data: &[f64], streams: &Streams) -> Self {
+    /// Measures moments on training data.
+    pub fn measure(set: &FeatureSet, noise: &Noise, data: &TrainingData, streams: &Streams) -> Self {
         let size = 3 * set.n_beads;
-        let n_frames = data.len() / size;
+        let n_frames = data.n_frames();
         let space = Space::Centered { n_particles: set.n_beads };
-        let n_pairs = set.pairs.len();
+        // Of two ensembles, the moments of distances depend on both and are measured like the others.
+        let n_pairs = if noise.has_two_ends() { 0 } else { set.pairs.len() };
 
         let (mut distance_mean, mut distance_variance) = (vec![0.0; n_pairs], vec![0.0; n_pairs]);
-        let distances = FeatureSet { volumes: vec![], dihedrals: vec![], ..set.clone() };
-        let mut features = vec![0.0; n_pairs];
-        for (frame_idx, frame) in data.chunks_exact(size).enumerate() {
-            distances.evaluate(frame, 0.0, &mut features);
-            for (pair, &value) in features.iter().enumerate() {
-                // Welford: one pass without cancellation.
-                let step = value - distance_mean[pair];
-                distance_mean[pair] += step / (frame_idx + 1) as f64;
-                distance_variance[pair] += step * (value - distance_mean[pair]);
+        if n_pairs > 0 {
+            let distances = FeatureSet { volumes: vec![], dihedrals: vec![], ..set.clone() };
+            let (mut features, mut x) = (vec![0.0; n_pairs], vec![0.0; size]);
+            for (frame_idx, frame) in data.first.frames.chunks_exact(size).enumerate() {
+                x.iter_mut().zip(frame).for_each(|(x, &x0)| *x = x0.into());
+                distances.evaluate(&x, 0.0, &mut features);
+                for (pair, &value) in features.iter().enumerate() {
+                    // Welford: one pass without cancellation.
+                    let step = value - distance_mean[pair];
+                    distance_mean[pair] += step / (frame_idx + 1) as f64;
+                    distance_variance[pair] += step * (value - distance_mean[pair]);
+                }
             }
+            distance_variance.iter_mut().for_each(|v| *v /= n_frames as f64);
         }
-        distance_variance.iter_mut().for_each(|v| *v /= n_frames as f64);
 
         let n_samples = Self::N_SAMPLES.min(4 * n_frames);
         let noise_vectors: Vec<f64> = (0..n_samples)
@@ -199,6 +204,7 @@ impl FeatureMoments {
                 z
             })
             .collect();
+        let (first_ends, second_ends) = Self::ends(data, n_samples, streams);
         let (t_first, t_last) = noise.time_range();
         let (first, last) = (noise.log_snr(t_last), noise.log_snr(t_first));
         let spacing = (last - first) / (Self::N_LEVELS - 1) as f64;
@@ -206,15 +212,17 @@ impl FeatureMoments {
             .into_par_iter()
             .map(|level| {
                 let t = noise.time_at_log_snr(first + level as f64 * spacing);
-                let (a, g) = (noise.scale(t), noise.deviation(t));
+                let (a, b, g) = (noise.scale(t), noise.partner_scale(t), noise.deviation(t));
                 let smoothing = FeatureSet::smoothing(g);
                 let n = set.len();
                 let (mut mean, mut squares) = (vec![0.0; n], vec![0.0; n]);
                 let (mut x, mut features) = (vec![0.0; size], vec![0.0; n]);
                 for (sample, z) in noise_vectors.chunks_exact(size).enumerate() {
-                    // Evenly spread over the data.
-                    let frame = &data[sample * n_frames / n_samples * size..][..size];
-                    x.iter_mut().zip(frame).zip(z).for_each(|((x, x0), z)| *x = a * x0 + g * z);
+                    let x0 = &first_ends[sample * size..][..size];
+                    x.iter_mut().zip(x0).zip(z).for_each(|((x, x0), z)| *x = a * x0 + g * z);
+                    if let Some(x1) = second_ends.get(sample * size..(sample + 1) * size) {
+                        x.iter_mut().zip(x1).for_each(|(x, x1)| *x += b * x1);
+                    }
                     set.evaluate(&x, smoothing, &mut features);
                     for (k, &value) in features.iter().enumerate() {
                         let step = value - mean[k];
@@ -229,6 +237,19 @@ impl FeatureMoments {
             })
             .collect();
         Self { noise: *noise, n_pairs, distance_mean, distance_variance, first, spacing, levels }
+    }
+
+    /// x₀, evenly spread over the data, and their partners, where there are two ensembles.
+    fn ends(data: &TrainingData, n_samples: usize, streams: &Streams) -> (Vec<f64>, Vec<f64>) {
+        let mut rng = streams.stream(Purpose::Whitening, u64::MAX);
+        let (mut first, mut second, mut points) = (vec![], vec![], DataPoints::default());
+        let chosen: Vec<usize> = (0..n_samples).map(|sample| sample * data.n_frames() / n_samples).collect();
+        for group in chosen.chunks(GROUP) {
+            data.collect(group, &mut rng, &mut points);
+            first.append(&mut points.first);
+            second.append(&mut points.second);
+        }
+        (first, second)
     }
 
     /// Means and inverse deviations at ℓ.
@@ -304,7 +325,10 @@ mod tests {
         let streams = Streams::new(3);
         let data = chain(N_BEADS, FeatureMoments::N_SAMPLES / 4, &streams);
         let set = FeatureSet::new(N_BEADS, vec![[0, 1, 2, 3], [1, 2, 3, 4]]);
-        let moments = FeatureMoments::measure(&set, &noise, &data, &streams);
+        let frames: Vec<f32> = data.iter().map(|&x| x as f32).collect();
+        let space = Space::Centered { n_particles: N_BEADS };
+        let moments =
+            FeatureMoments::measure(&set, &noise, &TrainingData::of_frames(space, &frames), &streams);
         (set, moments, data)
     }
 

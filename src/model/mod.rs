@@ -7,6 +7,7 @@
 
 pub mod checkpoint;
 pub mod compute;
+pub mod data;
 mod energy_model;
 pub mod features;
 pub mod fused;
