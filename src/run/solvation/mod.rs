@@ -1,0 +1,5 @@
+//! Free energies of solvation by every road.
+
+pub mod ends;
+pub mod learning;
+pub mod region;
