@@ -18,6 +18,7 @@ pub mod provenance;
 pub mod reweight;
 mod series;
 pub mod simulate;
+pub mod solvation;
 pub mod source;
 pub mod stages;
 mod summary;
