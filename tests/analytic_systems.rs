@@ -3,10 +3,10 @@
 use kirkwood::potential::analytic::{
     Checkerboard, DiffusedMixture, ExactPotential, Harmonic, KnownLennardJones, LennardJones, ManyModes,
 };
-use kirkwood::potential::{GeometricPath, Noise, ReducedPotential, Space};
+use kirkwood::potential::{GeometricPath, Noise, ReducedPotential, Route, Space};
 use kirkwood::random::Streams;
 use kirkwood::sampling::{
-    Bridge, Population, ReverseDiffusionSettings, Route, SequentialMonteCarloSettings, reverse_diffusion,
+    Bridge, Population, ReverseDiffusionSettings, SequentialMonteCarloSettings, reverse_diffusion,
     sequential_monte_carlo, silent,
 };
 

@@ -3,11 +3,11 @@
 use kirkwood::free_energy::thermodynamic_integration::{Node, integrate};
 use kirkwood::free_energy::{Mbar, ReducedEnergies};
 use kirkwood::potential::analytic::{DiffusedMixture, GaussianMixture, Variances};
-use kirkwood::potential::{Noise, PotentialPath, Space};
+use kirkwood::potential::{Noise, PotentialPath, Route, Space};
 use kirkwood::random::{Purpose, Streams, fill_normal};
 use kirkwood::sampling::{
-    Bridge, ReplicaExchange, ReplicaExchangeSettings, Route, SequentialMonteCarloSettings,
-    sequential_monte_carlo, silent,
+    Bridge, ReplicaExchange, ReplicaExchangeSettings, SequentialMonteCarloSettings, sequential_monte_carlo,
+    silent,
 };
 use kirkwood::training::objective::{Cotangent, OBJECTIVES, Point};
 

@@ -8,6 +8,7 @@
 pub mod atomic_features;
 pub mod checkpoint;
 pub mod compute;
+pub mod data;
 mod energy_model;
 pub mod features;
 pub mod fused;

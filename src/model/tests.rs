@@ -5,6 +5,7 @@ use nalgebra::{Rotation3, Vector3};
 
 use super::EnergyModel;
 use super::compute::devices;
+use super::data::TrainingData;
 use super::fused::{Direction, Weights, Workspace};
 use super::network::{Architecture, Context, NETWORKS, Network};
 use super::tensor::TensorProgram;
@@ -44,8 +45,10 @@ fn random_model(network: &dyn Network, n_beads: usize) -> (EnergyModel, Vec<f64>
 fn random_model_of(network: &dyn Network, architecture: Architecture) -> (EnergyModel, Vec<f64>) {
     let (streams, n_beads) = (Streams::new(11), architecture.n_beads);
     let data = chain(n_beads, 200, &streams);
-    let built =
-        network.build(&Context { architecture: &architecture, data: &data, streams: &streams }).unwrap();
+    let frames: Vec<f32> = data.iter().map(|&x| x as f32).collect();
+    let of_frames = TrainingData::of_frames(Space::Centered { n_particles: n_beads }, &frames);
+    let context = Context { architecture: &architecture, data: &of_frames, streams: &streams };
+    let built = network.build(&context).unwrap();
     let mut weights = Weights::initial(&built.program, &streams);
     for (idx, parameter) in built.program.parameters().enumerate() {
         let mut noise = vec![0.0; parameter.len()];

@@ -9,6 +9,10 @@ pub mod analytic;
 mod geometric;
 pub mod molecular_mechanics;
 pub mod noise;
+mod rescaled;
+mod restricted;
+mod route;
+mod sequence;
 mod space;
 
 pub use geometric::GeometricPath;
@@ -16,6 +20,10 @@ pub use molecular_mechanics::{
     AlchemicalPath, AtTemperature, MolecularMechanics, Precision, TemperaturePath, TermEnergies,
 };
 pub use noise::Noise;
+pub use rescaled::Rescaled;
+pub use restricted::Restricted;
+pub use route::Route;
+pub use sequence::{Piece, Sequence};
 pub use space::Space;
 
 use crate::error::Result;

@@ -121,10 +121,11 @@ pub fn annealed_importance(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::potential::Route;
     use crate::potential::analytic::HarmonicPath;
     use crate::potential::{PotentialPath as _, Space};
+    use crate::sampling::silent;
     use crate::sampling::testing::centred_mixture;
-    use crate::sampling::{Route, silent};
 
     #[test]
     fn log_z_is_exact_on_a_diffused_mixture_and_on_a_stiffening_well() {

@@ -23,7 +23,7 @@ mod torsion_pivot;
 mod walkers;
 
 pub use annealed_importance::{AnnealedImportanceSettings, AnnealedWalkers, annealed_importance};
-pub use bridge::{Bridge, Route};
+pub use bridge::Bridge;
 pub use equilibrium::{Equilibrium, EquilibriumBlock, EquilibriumSettings, EquilibriumState};
 pub use exchange::{Exchange, Journey, Ladder, PairTally, Swap, ThermodynamicState, geometric_temperatures};
 pub use kernel::{Kernel, LocalMove, Outcome, Step, StepSizeAdapter};

@@ -323,10 +323,11 @@ pub fn sequential_monte_carlo(
 mod tests {
     use super::*;
     use crate::potential::PotentialPath as _;
+    use crate::potential::Route;
     use crate::potential::analytic::{DoubleWell, ExactPotential as _, Harmonic};
     use crate::potential::{GeometricPath, Space};
     use crate::sampling::testing::{centred_mixture, with_threads};
-    use crate::sampling::{LocalMove, LogNormalizer, Route, silent};
+    use crate::sampling::{LocalMove, LogNormalizer, silent};
 
     fn small() -> SequentialMonteCarloSettings {
         SequentialMonteCarloSettings { n_particles: 4096, n_moves: 2, n_pilot: 256, ..Default::default() }

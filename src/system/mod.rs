@@ -10,6 +10,7 @@ pub mod elements;
 mod mapping;
 mod periodic_box;
 mod selection;
+mod stereochemistry;
 mod topology;
 
 pub use alignment::{aligned_to, rmsd_nm};
@@ -17,4 +18,5 @@ pub use collective_variable::{COLLECTIVE_VARIABLES, CollectiveVariable};
 pub use mapping::{CenterSettings, CenterWeights, Mapping, MappingSettings};
 pub use periodic_box::box_vectors_nm;
 pub use selection::{Selection, select};
+pub use stereochemistry::{Handedness, Stereochemistry};
 pub use topology::{Atom, Topology};

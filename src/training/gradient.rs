@@ -113,6 +113,7 @@ struct Lanes<'a> {
     n_times: usize,
     x: &'a [f64],
     noise: &'a [f64],
+    scores: &'a [f64],
     times: &'a [f64],
     levels: &'a [usize],
 }
@@ -143,7 +144,8 @@ impl<'a> Lanes<'a> {
             n_points: batch.n_points,
             n_times: k,
             x: &batch.x[vectors.clone()],
-            noise: &batch.noise[vectors],
+            noise: &batch.noise[vectors.clone()],
+            scores: if batch.scores.is_empty() { &[] } else { &batch.scores[vectors] },
             times: &batch.times[lanes.clone()],
             levels: &batch.levels[lanes],
         }
@@ -216,6 +218,7 @@ impl<'a> Lanes<'a> {
                 deviations: &deviations[lanes.clone()],
                 diffusions: &diffusions[lanes.clone()],
                 noise: &self.noise[lane * size..(lane + k) * size],
+                scores: self.scores.get(lane * size..(lane + k) * size).unwrap_or_default(),
                 gradients: &gradients[vectors.clone()],
                 energies: &energies[matrix.clone()],
                 offsets: &offsets[lanes.clone()],

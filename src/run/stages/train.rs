@@ -16,8 +16,10 @@ use crate::error::{Error, Result};
 use crate::model::EnergyModel;
 use crate::model::checkpoint::{self, ModelCard, bead_types};
 use crate::model::compute::Compute;
+use crate::model::data::TrainingData;
 use crate::model::fused::Weights;
 use crate::model::network::{self, Architecture, NETWORKS, Network};
+use crate::potential::Space;
 use crate::run::beads::Beads;
 use crate::run::directory::{write_atomic, write_json};
 use crate::run::plan::Plan;
@@ -51,10 +53,12 @@ pub fn run(context: &Context) -> Result<()> {
 
     let settings = &context.plan.config.train;
     let scale = length_scale_nm(&context.data.train());
-    let data = reduced(&context.data.train(), scale);
-    let held_out = reduced(&context.data.selection(), scale);
+    let [train, selection] = [context.data.train(), context.data.selection()].map(|set| reduced(&set, scale));
     let streams = context.streams();
-    let mut trainer = Trainer::new(initial_model(context, scale, &data)?, settings, &data, streams)?;
+    let space = Space::Centered { n_particles: context.plan.beads.n_beads() };
+    let data = TrainingData::of_frames(space, &train);
+    let held_out = TrainingData::of_frames(space, if selection.is_empty() { &train } else { &selection });
+    let mut trainer = Trainer::new(initial_model(context, scale, &data)?, settings, data, streams)?;
     if state_path.is_file() {
         let state = resume::load(&state_path)?;
         trainer.restore(state).map_err(|error| {
@@ -73,7 +77,7 @@ pub fn run(context: &Context) -> Result<()> {
         let step = report.step;
         let at_checkpoint = step.is_multiple_of(settings.checkpoint_interval);
         let validated = step.is_multiple_of(settings.validation_interval) || step == n_steps;
-        let validation = if validated && !held_out.is_empty() {
+        let validation = if validated && !selection.is_empty() {
             Some(mean(
                 &trainer.with_average(|model| validate(model, &held_out, &streams, VALIDATION_LEVELS[0]))?,
             ))
@@ -102,19 +106,14 @@ pub fn run(context: &Context) -> Result<()> {
     table.flush()?;
 
     let model = trainer.into_model()?;
-    let by_level = validate(
-        &model,
-        if held_out.is_empty() { &data } else { &held_out },
-        &streams,
-        VALIDATION_LEVELS[1],
-    )?;
+    let by_level = validate(&model, &held_out, &streams, VALIDATION_LEVELS[1])?;
     let rows: String = by_level.iter().map(|(log_snr, loss)| format!("{log_snr},{loss}\n")).collect();
     write_atomic(&directory.join("validation.csv"), format!("log_snr,dsm_per_dof\n{rows}").as_bytes())?;
     checkpoint::save(&directory, &model, &card(context.plan, scale, &model))?;
 
     let mut diagnostics = Map::new();
     let frames =
-        if held_out.is_empty() { "training frames, as none are for selection" } else { "selection frames" };
+        if selection.is_empty() { "training frames, as none are for selection" } else { "selection frames" };
     let method = format!(
         "denoising score matching per degree of freedom, mean over noise levels uniform in log g, {frames}"
     );
@@ -182,10 +181,9 @@ fn card(plan: &Plan, scale: f64, model: &EnergyModel) -> ModelCard {
     }
 }
 
-fn initial_model(context: &Context, scale: f64, data: &[f32]) -> Result<EnergyModel> {
+fn initial_model(context: &Context, scale: f64, data: &TrainingData) -> Result<EnergyModel> {
     let (architecture, streams) = (architecture(context.plan), context.streams());
-    let data: Vec<f64> = data.iter().map(|x| f64::from(*x)).collect();
-    let of_data = network::Context { architecture: &architecture, data: &data, streams: &streams };
+    let of_data = network::Context { architecture: &architecture, data, streams: &streams };
     let built = network(context.plan)?.build(&of_data)?;
     let weights = Weights::initial(&built.program, &streams);
     let model = EnergyModel::new(architecture, scale, built.program, built.time_table, weights);

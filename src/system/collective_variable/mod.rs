@@ -105,15 +105,15 @@ fn check_beads(beads: &[usize], topology: &Topology) -> Result<()> {
 }
 
 /// The vector from particle `from` to particle `to`.
-fn between(positions: &[f64], from: usize, to: usize) -> [f64; 3] {
+pub(super) fn between(positions: &[f64], from: usize, to: usize) -> [f64; 3] {
     std::array::from_fn(|axis| positions[3 * to + axis] - positions[3 * from + axis])
 }
 
-fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
+pub(super) fn dot(a: [f64; 3], b: [f64; 3]) -> f64 {
     a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 }
 
-fn cross(a: [f64; 3], b: [f64; 3]) -> [f64; 3] {
+pub(super) fn cross(a: [f64; 3], b: [f64; 3]) -> [f64; 3] {
     [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
 }
 
