@@ -42,8 +42,8 @@ pub trait Features: Sync {
     fn evaluate(&self, x: &[f64], spread: f64, out: &mut [f64]);
 }
 
-/// How far x_t is spread about the conformation that it came from: g, and between two ensembles also about a
-/// quarter of what the other one adds, so that features stay smooth where two conformations nearly cancel.
+/// How far x_t is spread about the conformation that it came from: g, and between two ensembles also half of
+/// what the other one adds, so that features stay smooth where two conformations nearly cancel.
 pub fn spread(noise: &Noise, t: f64) -> f64 {
     (noise.deviation(t).powi(2) + 0.25 * (noise.scale(t) * noise.partner_scale(t)).powi(2)).sqrt()
 }

@@ -7,8 +7,8 @@
 //! q(z) = z²/(2(1 + z²/400)), r(z) = z/√(1 + z²/25), w_k = softplus(ω_k). The factor σ = a²/(a² + g²) is the
 //! order at which data of zero mean and unit variance make x_t differ from a Gaussian: so the noise end is the
 //! normalised Gaussian whatever the weights are. Between two ensembles it is 1. All functions of time are
-//! linear in cubic B-splines of log(a²/g²), which also bias each hidden layer. Gradients carry the stiffness 1/s_k(t) of each feature,
-//! so a stiff bond needs no large weights.
+//! linear in cubic B-splines of log(a²/g²), which also bias each hidden layer. Gradients carry the stiffness
+//! 1/s_k(t) of each feature, so a stiff bond needs no large weights.
 //!
 //! With all atoms the features are those of [`crate::model::atomic_features`], in which a force field is
 //! nearly Σ_k w_k z_k²/2 + b_k z_k: w_k has either sign and starts at 1 for bonds and angles, r(z) is linear up
