@@ -19,9 +19,11 @@ pub mod provenance;
 pub mod reweight;
 mod series;
 pub mod simulate;
+pub mod solvation;
 pub mod source;
 pub mod stages;
 mod summary;
+pub mod training;
 pub mod u_kn;
 
 use std::path::{Path, PathBuf};
