@@ -218,9 +218,9 @@ impl Features for AtomicFeatures {
         self.n_atoms
     }
 
-    fn evaluate(&self, x: &[f64], deviation: f64, out: &mut [f64]) {
+    fn evaluate(&self, x: &[f64], spread: f64, out: &mut [f64]) {
         let point = |i: usize| nalgebra::Vector3::new(x[3 * i], x[3 * i + 1], x[3 * i + 2]);
-        let variance = deviation * deviation;
+        let variance = spread * spread;
         let smoothing = SMOOTHING * variance + SMALLEST;
         let square = |pair: usize| {
             let [i, j] = self.pairs[pair];

@@ -20,7 +20,7 @@ use crate::random::{Purpose, Streams};
 /// |b₂| is computed as b₂²/√(b₂² + ε), which is smooth where beads meet.
 const EPSILON: f64 = 1e-6;
 
-/// Numbers that describe a conformation at a noise level g, the same whichever way it is turned.
+/// Numbers that describe a conformation that is spread by so much, the same whichever way it is turned.
 pub trait Features: Sync {
     /// How many.
     fn len(&self) -> usize;
@@ -39,7 +39,13 @@ pub trait Features: Sync {
     }
 
     /// The features of one conformation, in f64.
-    fn evaluate(&self, x: &[f64], deviation: f64, out: &mut [f64]);
+    fn evaluate(&self, x: &[f64], spread: f64, out: &mut [f64]);
+}
+
+/// How far x_t is spread about the conformation that it came from: g, and between two ensembles also half of
+/// what the other one adds, so that features stay smooth where two conformations nearly cancel.
+pub fn spread(noise: &Noise, t: f64) -> f64 {
+    (noise.deviation(t).powi(2) + 0.25 * (noise.scale(t) * noise.partner_scale(t)).powi(2)).sqrt()
 }
 
 /// Which features a network sees.
@@ -149,8 +155,8 @@ impl Features for FeatureSet {
         self.pairs.len()
     }
 
-    fn evaluate(&self, x: &[f64], deviation: f64, out: &mut [f64]) {
-        let smoothing = Self::smoothing(deviation);
+    fn evaluate(&self, x: &[f64], spread: f64, out: &mut [f64]) {
+        let smoothing = Self::smoothing(spread);
         let point = |i: usize| nalgebra::Vector3::new(x[3 * i], x[3 * i + 1], x[3 * i + 2]);
         let mut out = out.iter_mut();
         let mut push = |value: f64| *out.next().expect("room for every feature") = value;
@@ -200,11 +206,10 @@ impl FeatureMoments {
     /// Measures moments on training data.
     pub fn measure(set: &dyn Features, noise: &Noise, data: &TrainingData, streams: &Streams) -> Self {
         let size = 3 * set.n_particles();
-        let n_frames = data.n_frames();
+        let (n_frames, n_features) = (data.n_frames(), set.len());
         let space = Space::Centered { n_particles: set.n_particles() };
         // Of two ensembles, the moments of distances depend on both and are measured like the others.
         let n_pairs = if noise.has_two_ends() { 0 } else { set.n_squared_distances() };
-        let n_features = set.len();
 
         let (mut distance_mean, mut distance_variance) = (vec![0.0; n_pairs], vec![0.0; n_pairs]);
         if n_pairs > 0 {
@@ -241,6 +246,7 @@ impl FeatureMoments {
             .map(|level| {
                 let t = noise.time_at_log_snr(first + level as f64 * spacing);
                 let (a, b, g) = (noise.scale(t), noise.partner_scale(t), noise.deviation(t));
+                let spread = spread(noise, t);
                 let (mut mean, mut squares) = (vec![0.0; n_features], vec![0.0; n_features]);
                 let (mut x, mut features) = (vec![0.0; size], vec![0.0; n_features]);
                 for (sample, z) in noise_vectors.chunks_exact(size).enumerate() {
@@ -249,7 +255,7 @@ impl FeatureMoments {
                     if let Some(x1) = second_ends.get(sample * size..(sample + 1) * size) {
                         x.iter_mut().zip(x1).for_each(|(x, x1)| *x += b * x1);
                     }
-                    set.evaluate(&x, g, &mut features);
+                    set.evaluate(&x, spread, &mut features);
                     for (k, &value) in features.iter().enumerate() {
                         let step = value - mean[k];
                         mean[k] += step / (sample + 1) as f64;

@@ -6,9 +6,9 @@
 //!
 //! q(z) = z²/(2(1 + z²/400)), r(z) = z/√(1 + z²/25), w_k = softplus(ω_k). The factor σ = a²/(a² + g²) is the
 //! order at which data of zero mean and unit variance make x_t differ from a Gaussian: so the noise end is the
-//! normalised Gaussian whatever the weights are. Between two ensembles it is 1. All functions of time are linear in cubic B-splines of
-//! log(a²/g²), which also bias each hidden layer. Gradients carry the stiffness 1/s_k(t) of each feature,
-//! so a stiff bond needs no large weights.
+//! normalised Gaussian whatever the weights are. Between two ensembles it is 1. All functions of time are
+//! linear in cubic B-splines of log(a²/g²), which also bias each hidden layer. Gradients carry the stiffness
+//! 1/s_k(t) of each feature, so a stiff bond needs no large weights.
 //!
 //! With all atoms the features are those of [`crate::model::atomic_features`], in which a force field is
 //! nearly Σ_k w_k z_k²/2 + b_k z_k: w_k has either sign and starts at 1 for bonds and angles, r(z) is linear up
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::{Architecture, Built, Context, Network};
 use crate::error::{Error, Result};
 use crate::model::atomic_features::AtomicFeatures;
-use crate::model::features::{FeatureMoments, FeatureSet, Features};
+use crate::model::features::{FeatureMoments, FeatureSet, Features, spread};
 use crate::model::program::{Init, Program, Unary, Value};
 use crate::model::time_table::{TimeSplines, TimeTable};
 use crate::registry::Settings;
@@ -152,7 +152,7 @@ impl Network for Whitened {
             // a²/(a² + g²) and g² = (a² + g²) − a² as functions of ℓ alone, also beyond the ends.
             rest[k] = noise.signal(log_snr);
             let t = noise.time_at_log_snr(log_snr);
-            rest[k + 1] = described.smoothing(noise.deviation(t));
+            rest[k + 1] = described.smoothing(spread(&noise, t));
         });
         Ok(Built { program, time_table })
     }
@@ -199,10 +199,10 @@ impl Described {
     }
 
     /// The time row that keeps features smooth.
-    fn smoothing(&self, deviation: f64) -> f64 {
+    fn smoothing(&self, spread: f64) -> f64 {
         match self {
-            Self::Beads(_) => FeatureSet::smoothing(deviation),
-            Self::Atoms(_) => deviation * deviation,
+            Self::Beads(_) => FeatureSet::smoothing(spread),
+            Self::Atoms(_) => spread * spread,
         }
     }
 
