@@ -10,6 +10,7 @@ pub mod config;
 pub mod control;
 pub mod directory;
 pub mod energy;
+pub mod ensemble;
 pub mod plan;
 pub mod pmf;
 pub mod provenance;

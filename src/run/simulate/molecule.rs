@@ -193,7 +193,7 @@ pub fn read_frames(path: &Path, n_atoms: usize) -> Result<Ensemble> {
     Ensemble::new(n_atoms, positions)
 }
 
-/// The rotations of these bonds one by one, and together for two that share an atom.
+/// The rotations that a configuration names.
 fn pivot_moves(topology: &Topology, bonds: &PivotBonds) -> Result<Vec<PivotMove>> {
     let all: Vec<(usize, usize)> = topology.bonds.iter().map(|&[i, j]| (i, j)).collect();
     let rotatable = rotatable_bonds(topology.n_atoms(), &all)?;
@@ -244,6 +244,11 @@ fn pivot_moves(topology: &Topology, bonds: &PivotBonds) -> Result<Vec<PivotMove>
         let message = "no bond of this molecule is meant by it";
         return Err(Error::config("pivots.bonds", message, "leave `pivots` out, or name pairs of atoms"));
     }
+    Ok(moves_about(topology, &chosen))
+}
+
+/// The rotations about these bonds one by one, and together for two that share an atom.
+pub(in crate::run) fn moves_about(topology: &Topology, chosen: &[PivotBond]) -> Vec<PivotMove> {
     let name = |bond: &PivotBond| {
         let [a, b] = [bond.from.min(bond.to), bond.from.max(bond.to)];
         format!("{}-{}", topology.atoms[a].describe(), topology.atoms[b].describe())
@@ -260,7 +265,7 @@ fn pivot_moves(topology: &Topology, bonds: &PivotBonds) -> Result<Vec<PivotMove>
             }
         }
     }
-    Ok(moves)
+    moves
 }
 
 #[cfg(test)]
