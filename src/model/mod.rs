@@ -5,6 +5,7 @@
 //! program, its weights and the moment-matched Gaussian to a [`crate::potential::PotentialPath`] over
 //! diffusion time, which is all that samplers and estimators see.
 
+pub mod atomic_features;
 pub mod checkpoint;
 pub mod compute;
 pub mod data;

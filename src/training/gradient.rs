@@ -202,6 +202,8 @@ impl<'a> Lanes<'a> {
         let (k, size) = (self.n_times, self.x.len() / self.n_lanes());
         let noise = self.model.noise();
         let deviations: Vec<f64> = self.times.iter().map(|&t| noise.deviation(t)).collect();
+        let scale = |&t: &f64| noise.scale(t).max(noise.partner_scale(t));
+        let scales: Vec<f64> = self.times.iter().map(scale).collect();
         let diffusions: Vec<f64> = self.times.iter().map(|&t| noise.diffusion(t)).collect();
         let offset = |&level: &usize| self.offsets.get(level).copied().unwrap_or(0.0);
         let offsets: Vec<f64> = self.levels.iter().map(offset).collect();
@@ -216,6 +218,7 @@ impl<'a> Lanes<'a> {
                 degrees_of_freedom: self.model.degrees_of_freedom(),
                 times: &self.times[lanes.clone()],
                 deviations: &deviations[lanes.clone()],
+                scales: &scales[lanes.clone()],
                 diffusions: &diffusions[lanes.clone()],
                 noise: &self.noise[lane * size..(lane + k) * size],
                 scores: self.scores.get(lane * size..(lane + k) * size).unwrap_or_default(),

@@ -30,6 +30,8 @@ pub struct Point<'a> {
     pub times: &'a [f64],
     /// g(t_k).
     pub deviations: &'a [f64],
+    /// The scale of the end that x_k is nearer to: a(t_k), or b(t_k) where that is larger.
+    pub scales: &'a [f64],
     /// β(t_k), the squared diffusion coefficient of the noising process.
     pub diffusions: &'a [f64],
     /// z_k with x_k = a x₀ + g z_k, `[k][3n]`.
@@ -92,6 +94,7 @@ mod tests {
         };
         let (noise, gradients, energies, offsets) = (normal(k * n), normal(k * n), normal(k * k), normal(k));
         let scores = normal(k * n);
+        let scales = [0.9, 0.8, 0.4];
         let (times, deviations, diffusions) = ([0.01, 0.3, 0.7], [0.1, 0.5, 0.9], [0.3, 6.0, 14.0]);
         for entry in OBJECTIVES.entries {
             let mut table: toml::Table = entry.example.parse().unwrap();
@@ -103,6 +106,7 @@ mod tests {
                         degrees_of_freedom: n - 3,
                         times: &times,
                         deviations: &deviations,
+                        scales: &scales,
                         diffusions: &diffusions,
                         noise: &noise,
                         scores: &scores,

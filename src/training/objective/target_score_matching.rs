@@ -6,8 +6,10 @@
 //!
 //! T = κ ∇ log p₀(x₀)/a − (1 − κ) z/g, κ = a²σ²/(a²σ² + g²),
 //!
-//! has none at all. So L = E |g s_θ(x_t, t) − g T|² / d, with one σ that lies between the stiffest and the
-//! softest motions. For any κ(t) the minimum is the score. Between two ensembles the forces of the nearer one
+//! has none at all. So L = E (g² + a²σ²) |s_θ(x_t, t) − T|² / d, with σ about the width of the stiffest motions,
+//! whose forces are the largest. For any κ(t) the minimum is the score. The weight does not vanish with the noise,
+//! since the forces do not lose their meaning there: with g² in its place, the energy of alanine dipeptide at the
+//! data end was 1.6 times less accurate after as many steps. Between two ensembles the forces of the nearer one
 //! are used, and x₀ and x₁ must be independent: otherwise p(x₀ | x₁) is not p₀.
 
 use serde::{Deserialize, Serialize};
@@ -20,20 +22,21 @@ use crate::registry::Settings;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TargetScoreMatching {
-    /// σ in reduced length: forces count where the noise is smaller, the noise itself where it is larger.
+    /// σ in reduced length: forces count where the noise is smaller, the noise itself where it is larger. Bonds of
+    /// molecules are 0.0025 nm wide.
     pub crossover: f64,
 }
 
 impl Default for TargetScoreMatching {
     fn default() -> Self {
-        Self { crossover: 0.05 }
+        Self { crossover: 0.02 }
     }
 }
 
 impl Settings<dyn Objective, ()> for TargetScoreMatching {
     const SUMMARY: &'static str =
         "score matching to the forces of the training frames at small noise, to the noise at large";
-    const EXAMPLE: &'static str = "crossover = 0.05";
+    const EXAMPLE: &'static str = "crossover = 0.02";
 
     fn build(self, (): &()) -> Result<Box<dyn Objective>> {
         if !(self.crossover > 0.0 && self.crossover.is_finite()) {
@@ -70,15 +73,18 @@ impl Objective for TargetScoreMatching {
         let scale = 1.0 / (point.degrees_of_freedom * n_times) as f64;
         let mut loss = 0.0;
         for k in 0..n_times {
-            let g = point.deviations[k];
-            let kappa = 1.0 / (1.0 + (g / self.crossover).powi(2));
+            let (g, width) = (point.deviations[k], point.scales[k] * self.crossover);
+            let variance = g * g + width * width;
+            let (kappa, per_noise) = (width * width / variance, g / variance);
+            let scale = scale * variance;
             let range = k * size..(k + 1) * size;
             let rest = point.gradients[range.clone()].iter().zip(&mut cotangent.gradients[range.clone()]);
             let targets = point.noise[range.clone()].iter().zip(&point.scores[range]);
             for ((z, score), (gradient, out)) in targets.zip(rest) {
-                let residual = (1.0 - kappa) * z - kappa * g * score - g * gradient;
+                // With u = −log p, what the gradient of u is beyond its target.
+                let residual = gradient + kappa * score - per_noise * z;
                 loss += scale * residual * residual;
-                *out -= 2.0 * weight * scale * g * residual;
+                *out += 2.0 * weight * scale * residual;
             }
         }
         loss
@@ -94,20 +100,28 @@ mod tests {
     /// For Gaussian data of the crossover's deviation, the target is the score itself, draw by draw.
     #[test]
     fn the_blended_target_of_a_gaussian_has_no_variance() {
-        let (sigma, noise) = (0.2, Noise::Edm { sigma_min: 1e-3, sigma_max: 5.0 });
+        let edm = Noise::Edm { sigma_min: 1e-3, sigma_max: 5.0 };
+        for (noise, times) in [(edm, [0.001, 0.1, 0.2, 3.0]), (Noise::default(), [1e-5, 0.1, 0.4, 0.9])] {
+            targets_have_no_variance(noise, times);
+        }
+    }
+
+    fn targets_have_no_variance(noise: Noise, times: [f64; 4]) {
+        let sigma = 0.2;
         let objective = TargetScoreMatching { crossover: sigma };
-        for t in [0.001, 0.1, 0.2, 3.0] {
-            let g = noise.deviation(t);
+        for t in times {
+            let (a, g) = (noise.scale(t), noise.deviation(t));
             let mut draws = [0.0; 12];
             fill_normal(&mut Streams::new(1).stream(Purpose::Walker, 0), &mut draws);
             let (x0, z) = draws.split_at(6);
-            let scores: Vec<f64> = x0.iter().map(|x0| -(sigma * x0) / sigma.powi(2)).collect();
-            let x: Vec<f64> = x0.iter().zip(z).map(|(x0, z)| sigma * x0 + g * z).collect();
-            let gradients: Vec<f64> = x.iter().map(|x| x / (sigma * sigma + g * g)).collect();
+            let scores: Vec<f64> = x0.iter().map(|x0| -(sigma * x0) / sigma.powi(2) / a).collect();
+            let x: Vec<f64> = x0.iter().zip(z).map(|(x0, z)| a * sigma * x0 + g * z).collect();
+            let gradients: Vec<f64> = x.iter().map(|x| x / ((a * sigma).powi(2) + g * g)).collect();
             let point = Point {
                 degrees_of_freedom: 6,
                 times: &[t],
                 deviations: &[g],
+                scales: &[a],
                 diffusions: &[1.0],
                 noise: z,
                 scores: &scores,
