@@ -75,6 +75,7 @@ pub fn overlap_verdict(place: &str, overlap: f64) -> Option<Verdict> {
     } else {
         return None;
     };
-    let message = format!("{place}: the two directions have {percent:.2} % of their samples in common; {remark}");
+    let message =
+        format!("{place}: the two directions have {percent:.2} % of their samples in common; {remark}");
     Some(Verdict::new(severity, "low_overlap", message))
 }
