@@ -16,6 +16,7 @@ mod output;
 mod pmf;
 mod progress;
 mod reweight;
+mod solvate;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -89,6 +90,12 @@ fn dispatch(arguments: &Arguments) -> Result<ExitCode> {
                 print!("{catalogue}");
             }
             Ok(ExitCode::SUCCESS)
+        }
+        Command::Solvate(of_solvate) => {
+            use_threads(of_solvate.threads);
+            let control = Control::new(bars(arguments));
+            stop_on_interrupt(&control)?;
+            Ok(finish(arguments, &run::solvate::solvate(&of_solvate.request(), &control)?))
         }
         Command::Energy(of_energy) => energy::perform(of_energy, arguments.json),
         Command::Pmf(of_pmf) => pmf::perform(of_pmf, arguments.json),

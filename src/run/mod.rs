@@ -19,6 +19,7 @@ pub mod provenance;
 pub mod reweight;
 mod series;
 pub mod simulate;
+pub mod solvate;
 pub mod solvation;
 pub mod source;
 pub mod stages;
