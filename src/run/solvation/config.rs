@@ -4,7 +4,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::absolute::AbsoluteSettings;
 use super::classical::ClassicalSettings;
 use super::corrected::CorrectedSettings;
 use super::learned::IntegrationSettings;
@@ -56,9 +55,6 @@ pub struct SolvationConfig {
     /// Switching, sequential Monte Carlo and replica exchange along them.
     #[serde(default)]
     pub corrected: CorrectedSettings,
-    /// From noise to each end.
-    #[serde(default)]
-    pub absolute: AbsoluteSettings,
 }
 
 fn one() -> u64 {
@@ -104,7 +100,9 @@ impl Process {
     /// The free energy in words.
     pub fn sentence(self) -> &'static str {
         match self {
-            Self::GbCharges => "charging free energy in implicit solvent; the surface term is there at both ends",
+            Self::GbCharges => {
+                "charging free energy in implicit solvent; the surface term is there at both ends"
+            }
             Self::ImplicitSolvent => "solvation free energy in implicit solvent, from vacuum, 1 M to 1 M",
         }
     }
@@ -191,8 +189,7 @@ impl SolvationConfig {
             return Err(Error::config("learning.noise.kind", message, "use kind = \"interpolant\""));
         }
         self.integration.validate("integration")?;
-        self.corrected.validate("corrected")?;
-        self.absolute.validate("absolute")
+        self.corrected.validate("corrected")
     }
 
     /// Whether a road is travelled.

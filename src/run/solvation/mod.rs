@@ -16,7 +16,6 @@
 //! Every part holds `roads.json`, its rows of the table. A part that was interrupted is done again when the run is
 //! resumed; training and windows go on from their checkpoints.
 
-pub mod absolute;
 pub mod classical;
 pub mod config;
 pub mod corrected;

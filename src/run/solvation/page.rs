@@ -28,7 +28,7 @@ pub(super) fn write(table: &Table, plan: &Plan, run: &Path, directory: &Path) ->
             std::fs::create_dir_all(&figures).map_err(Error::io("create", &figures))?;
             let drawn = svg::svg(figure, svg::Destination::File);
             write_atomic(&figures.join(format!("{name}.svg")), drawn.as_bytes())?;
-            write_atomic(&figures.join(format!("{name}.png")), &png::png(figure)?)?;
+            png::write_png(figure, &figures.join(format!("{name}.png")))?;
         }
     }
     let config = &plan.config;
@@ -49,9 +49,8 @@ pub(super) fn write(table: &Table, plan: &Plan, run: &Path, directory: &Path) ->
 fn roads(table: &Table, plan: &Plan) -> Section {
     let mut section = Section::new("roads", "");
     if let Some(reference) = table.reference() {
-        let kt = plan.config.temperature.kt_kj_per_mol();
         let card = |unit: EnergyUnit, name: &str| {
-            let factor = kt / unit.in_kj_per_mol(plan.config.temperature);
+            let factor = unit.per_kt(plan.config.temperature.as_kelvin());
             Card {
                 label: format!("Free energy, {}", reference.name),
                 value: number::two_digits(factor * reference.value_kt, factor * reference.std_error_kt),
@@ -61,7 +60,7 @@ fn roads(table: &Table, plan: &Plan) -> Section {
         };
         section.blocks.push(Block::Cards {
             cards: vec![
-                card(EnergyUnit::KT, "kT"),
+                card(EnergyUnit::Kt, "kT"),
                 card(EnergyUnit::KjPerMol, "kJ/mol"),
                 card(EnergyUnit::KcalPerMol, "kcal/mol"),
             ],
@@ -138,9 +137,11 @@ fn count(n: u64) -> String {
 /// Works in both directions, where roads have them.
 fn works(run: &Path) -> Result<Option<Section>> {
     let mut charts = Vec::new();
-    for (part, title) in
-        [("classical", "Switching λ"), ("corrected", "Along the learned path"), ("untrained", "Without training")]
-    {
+    for (part, title) in [
+        ("classical", "Switching λ"),
+        ("corrected", "Along the learned path"),
+        ("untrained", "Without training"),
+    ] {
         let path = run.join(part).join("details.json");
         if !path.is_file() {
             continue;
@@ -157,7 +158,9 @@ fn works(run: &Path) -> Result<Option<Section>> {
         let reverse: Vec<f64> = reverse.iter().map(|work| -work).collect();
         let mut chart = LineChart::new(title, "Work / kT", "Density");
         let range = central_range(&[&forward, &reverse]);
-        chart.lines.push(Line::new("into the solvent", histogram(&forward, range), Color::Series(0)).filled());
+        chart
+            .lines
+            .push(Line::new("into the solvent", histogram(&forward, range), Color::Series(0)).filled());
         chart.lines.push(Line::new("back, negative", histogram(&reverse, range), Color::Series(1)).filled());
         charts.push(chart);
     }
@@ -237,7 +240,10 @@ fn integrands(run: &Path) -> Result<Option<Section>> {
     }
     let mut section = Section::new("integration", "Integration along learned energies");
     let figure = rows_of_charts("integrands", "Integrands along the clock", &[chart], 1);
-    section.figure(figure, "With one constant for all times the integral vanishes, and the ends hold the free energy.");
+    section.figure(
+        figure,
+        "With one constant for all times the integral vanishes, and the ends hold the free energy.",
+    );
     section.table(table);
     Ok(Some(section))
 }
@@ -246,10 +252,10 @@ fn losses(run: &Path) -> Result<Option<Section>> {
     let mut chart = LineChart::new("Held-out loss", "Step", "Score matching per degree of freedom");
     for (idx, (label, path)) in models(run, "learning").into_iter().enumerate() {
         let Some(table) = CsvTable::read_if_exists(&path.join("loss.csv"))? else { continue };
-        if !table.has("validation") {
+        if !table.has("validation_dsm") {
             continue;
         }
-        let (steps, losses) = (table.numbers("step")?, table.numbers("validation")?);
+        let (steps, losses) = (table.numbers("step")?, table.numbers("validation_dsm")?);
         let points = steps.into_iter().zip(losses).filter(|(_, loss)| loss.is_finite()).collect();
         chart.lines.push(Line::new(label, points, Color::Series(idx)));
     }
@@ -257,6 +263,7 @@ fn losses(run: &Path) -> Result<Option<Section>> {
         return Ok(None);
     }
     let mut section = Section::new("training", "Training");
-    section.figure(rows_of_charts("losses", "Held-out losses", &[chart], 1), "Frames that no model has seen.");
+    section
+        .figure(rows_of_charts("losses", "Held-out losses", &[chart], 1), "Frames that no model has seen.");
     Ok(Some(section))
 }

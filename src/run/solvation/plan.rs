@@ -103,7 +103,8 @@ impl Plan {
             None if is_run => request.config.clone(),
             None => Path::new("runs").join(&config.name),
         };
-        let mut inputs: Vec<PathBuf> = [system.source.clone()].into_iter().filter(|path| path.is_file()).collect();
+        let mut inputs: Vec<PathBuf> =
+            [system.source.clone()].into_iter().filter(|path| path.is_file()).collect();
         inputs.extend(config.system.structure.clone());
         let files = [&config.frames.vacuum, &config.frames.solvent];
         inputs.extend(files.into_iter().flatten().flat_map(|files| files.trajectory.clone()));

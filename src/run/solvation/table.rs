@@ -39,9 +39,8 @@ impl Table {
     /// Reads what the parts of a run have stored.
     pub fn gather(plan: &Plan, layout: &Layout) -> Result<Self> {
         let config = &plan.config;
-        let read = |part: &str| -> Result<Vec<LearnedRoad>> {
-            read_json(&layout.finished(part)?.join(ROADS))
-        };
+        let read =
+            |part: &str| -> Result<Vec<LearnedRoad>> { read_json(&layout.finished(part)?.join(ROADS)) };
         let mut groups = Vec::new();
         let mut group = |title, exact, rows: Vec<LearnedRoad>| groups.push(Group { title, exact, rows });
         if config.takes(RoadKind::Classical) {
@@ -124,7 +123,8 @@ impl Table {
             .filter(|(_, row)| row.road.verdicts.iter().any(|verdict| verdict.kind == "roads_disagree"))
             .map(|(_, row)| row.road.name.as_str())
             .collect();
-        let number = format!("{:.3} ± {:.3} kT ({})", reference.value_kt, reference.std_error_kt, reference.name);
+        let number =
+            format!("{:.3} ± {:.3} kT ({})", reference.value_kt, reference.std_error_kt, reference.name);
         let untrusted: Vec<&str> = (self.rows())
             .filter(|(group, row)| group.exact && !row.road.is_trustworthy())
             .map(|(_, row)| row.road.name.as_str())
@@ -208,7 +208,8 @@ fn of_models(models: &[Vec<LearnedRoad>]) -> Vec<LearnedRoad> {
         let of_all: Vec<&LearnedRoad> = models.iter().filter_map(|rows| rows.get(idx)).collect();
         let n = of_all.len() as f64;
         let mean = of_all.iter().map(|row| row.road.value_kt).sum::<f64>() / n;
-        let spread = (of_all.iter().map(|row| (row.road.value_kt - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
+        let spread =
+            (of_all.iter().map(|row| (row.road.value_kt - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
         let own = of_all.iter().map(|row| row.road.std_error_kt).sum::<f64>() / n;
         let mut verdicts: Vec<Verdict> = Vec::new();
         for verdict in of_all.iter().flat_map(|row| &row.road.verdicts) {
@@ -278,7 +279,10 @@ mod tests {
         let good = table(-29.46);
         let (sentence, trustworthy) = good.verdict();
         assert!(trustworthy && sentence.starts_with("-29.430 ± 0.010 kT (mbar). All exact"), "{sentence}");
-        assert!((good.deviation(&row("", -29.40, 0.02).road).unwrap() - 0.03 / 0.02_f64.hypot(0.01)).abs() < 1e-12);
+        assert!(
+            (good.deviation(&row("", -29.40, 0.02).road).unwrap() - 0.03 / 0.02_f64.hypot(0.01)).abs()
+                < 1e-12
+        );
         let bad = table(-29.8);
         let (sentence, trustworthy) = bad.verdict();
         assert!(!trustworthy && sentence.contains("corrected_bar disagree"), "{sentence}");

@@ -10,7 +10,7 @@ use super::ends::{EndState, Ends, Molecule};
 use super::grouped::LearnedRoad;
 use super::learning::{learn, untrained};
 use super::plan::Plan;
-use super::{absolute, classical, corrected, learned};
+use super::{classical, corrected, learned};
 use crate::error::Result;
 use crate::potential::{AtLambda, AtTemperature, Precision};
 use crate::random::Streams;
@@ -74,10 +74,13 @@ pub(super) fn travel(plan: &Plan, parts: &mut Parts) -> Result<()> {
                 control,
             )?;
             found.sampled.write_tables(directory)?;
-            store(directory, found.roads.into_iter().map(|road| LearnedRoad { road, n_model_evaluations: 0 }))?;
-            let switched = found.switched.as_ref().map(|switched| {
-                json!({ "forward_kt": switched.forward_kt, "reverse_kt": switched.reverse_kt })
-            });
+            store(
+                directory,
+                found.roads.into_iter().map(|road| LearnedRoad { road, n_model_evaluations: 0 }),
+            )?;
+            let switched = found.switched.as_ref().map(
+                |switched| json!({ "forward_kt": switched.forward_kt, "reverse_kt": switched.reverse_kt }),
+            );
             let exchange = found.sampled.acceptance;
             write_json(
                 &directory.join("details.json"),
@@ -194,7 +197,7 @@ pub(super) fn travel(plan: &Plan, parts: &mut Parts) -> Result<()> {
             ));
             write_json(
                 &directory.join("details.json"),
-                &json!({ "works": { "forward_kt": found.works[0].values, "reverse_kt": found.works[1].values },
+                &json!({ "works": { "forward_kt": found.works[0].kt, "reverse_kt": found.works[1].kt },
                     "smc_directions_kt": found.smc_directions, "levels": found.schedule.lambda.len() }),
             )?;
             let mbar = found.mbar.map(|(row, _)| row);
@@ -211,24 +214,6 @@ pub(super) fn travel(plan: &Plan, parts: &mut Parts) -> Result<()> {
         })?;
     }
 
-    if config.takes(RoadKind::Absolute) {
-        let states = &states;
-        parts.part("absolute", |directory, control| {
-            let own = streams.derive(streams_of::ABSOLUTE);
-            let found = absolute::absolute(
-                &molecule,
-                states,
-                config.frames.held_out(),
-                &config.absolute,
-                directory,
-                &run,
-                own,
-                control,
-            )?;
-            write_json(&directory.join("details.json"), &found.ends)?;
-            store(directory, [with_frames(found.row, 0.0)])
-        })?;
-    }
     Ok(())
 }
 
