@@ -11,6 +11,7 @@ pub mod control;
 pub mod directory;
 pub mod energy;
 pub mod ensemble;
+pub mod generator;
 pub mod plan;
 pub mod pmf;
 pub mod provenance;
