@@ -1,6 +1,6 @@
 //! u_θ(x, t): a network on top of the moment-matched Gaussian, on the space of centred conformations.
 //!
-//! u_θ(x, t) = |x|²/(2c²) + (d/2) log(2π c²) + u_net(x, t), c² = a² + g², d = 3n − 3,
+//! u_θ(x, t) = |x|²/(2c²) + (d/2) log(2π c²) + u_net(x, t), c² = a² + b² + g², d = 3n − 3,
 //!
 //! in reduced length, in which the data have unit variance per degree of freedom. With u_net = 0 it is
 //! the normalised Gaussian with the second moment of x_t: log Z = 0 at every t, so that the offset that
@@ -109,8 +109,7 @@ impl EnergyModel {
 
     /// The Gaussian part of u: coefficient of |x|²/2 and constant.
     pub fn gaussian(&self, t: f64) -> (f64, f64) {
-        let noise = self.noise();
-        let variance = noise.scale(t).powi(2) + noise.deviation(t).powi(2);
+        let variance = self.noise().total_variance(t);
         let log_normaliser = 0.5 * self.degrees_of_freedom() as f64 * (std::f64::consts::TAU * variance).ln();
         (1.0 / variance, log_normaliser)
     }
@@ -156,9 +155,9 @@ impl EnergyModel {
 
     /// The Gaussian part of ∂u/∂t.
     fn gaussian_rate(&self, t: f64, x: &[f64]) -> f64 {
-        let (noise, d) = (self.noise(), self.degrees_of_freedom() as f64);
+        let d = self.degrees_of_freedom() as f64;
         let (stiffness, _) = self.gaussian(t);
-        let rate = 2.0 * noise.scale(t) * noise.scale_rate(t) + noise.variance_rate(t);
+        let rate = self.noise().total_variance_rate(t);
         0.5 * stiffness * rate * (d - stiffness * squares(x))
     }
 

@@ -8,16 +8,45 @@
 //!
 //! At each noise level a feature has a mean μ and a deviation s, with which it is whitened. For squared
 //! distances these are exact: μ = a² E D₀ + 6 g², s² = a⁴ Var D₀ + 8 a² g² E D₀ + 24 g⁴. The others are
-//! measured on data noised with the same random vectors at every level, so that μ and s are smooth in t.
+//! measured (between two ensembles, distances as well) on data noised with the same random vectors at every level, so that μ and s are smooth in t.
 
 use rayon::prelude::*;
 
+use super::data::{DataPoints, GROUP, TrainingData};
 use super::program::{Program, Unary, Value};
 use crate::potential::{Noise, Space};
 use crate::random::{Purpose, Streams};
 
 /// |b₂| is computed as b₂²/√(b₂² + ε), which is smooth where beads meet.
 const EPSILON: f64 = 1e-6;
+
+/// Numbers that describe a conformation that is spread by so much, the same whichever way it is turned.
+pub trait Features: Sync {
+    /// How many.
+    fn len(&self) -> usize;
+
+    /// True for a single particle.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Particles.
+    fn n_particles(&self) -> usize;
+
+    /// How many of them, the first ones, are squared distances, whose moments are known exactly.
+    fn n_squared_distances(&self) -> usize {
+        0
+    }
+
+    /// The features of one conformation, in f64.
+    fn evaluate(&self, x: &[f64], spread: f64, out: &mut [f64]);
+}
+
+/// How far x_t is spread about the conformation that it came from: g, and between two ensembles also half of
+/// what the other one adds, so that features stay smooth where two conformations nearly cancel.
+pub fn spread(noise: &Noise, t: f64) -> f64 {
+    (noise.deviation(t).powi(2) + 0.25 * (noise.scale(t) * noise.partner_scale(t)).powi(2)).sqrt()
+}
 
 /// Which features a network sees.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,50 +87,12 @@ impl FeatureSet {
         Self { n_beads, pairs, volumes, dihedrals }
     }
 
-    /// How many features.
-    pub fn len(&self) -> usize {
-        self.pairs.len() + self.volumes.len() + 2 * self.dihedrals.len()
-    }
-
-    /// True for a single bead.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// The smoothing constant e(t) of dihedral features.
     pub fn smoothing(deviation: f64) -> f64 {
         0.02 + 0.5 * deviation * deviation
     }
 
-    /// The features of one conformation, in f64.
-    pub fn evaluate(&self, x: &[f64], smoothing: f64, out: &mut [f64]) {
-        let point = |i: usize| nalgebra::Vector3::new(x[3 * i], x[3 * i + 1], x[3 * i + 2]);
-        let mut out = out.iter_mut();
-        let mut push = |value: f64| *out.next().expect("room for every feature") = value;
-        for &[i, j] in &self.pairs {
-            push((point(j) - point(i)).norm_squared());
-        }
-        for &[i, j, k, l] in &self.volumes {
-            let base = point(i);
-            push((point(j) - base).cross(&(point(k) - base)).dot(&(point(l) - base)));
-        }
-        let circle: Vec<(f64, f64)> = self
-            .dihedrals
-            .iter()
-            .map(|&[i, j, k, l]| {
-                let (b1, b2, b3) = (point(j) - point(i), point(k) - point(j), point(l) - point(k));
-                let (n1, n2) = (b1.cross(&b2), b2.cross(&b3));
-                let length = b2.norm_squared() / (b2.norm_squared() + EPSILON).sqrt();
-                let (c, s) = (n1.dot(&n2), length * b1.dot(&n2));
-                let scale = 1.0 / (c * c + s * s + smoothing).sqrt();
-                (c * scale, s * scale)
-            })
-            .collect();
-        circle.iter().for_each(|(c, _)| push(*c));
-        circle.iter().for_each(|(_, s)| push(*s));
-    }
-
-    /// The same as part of a program: rows are features, one item. `smoothing` is a time row.
+    /// The features as part of a program: rows are features, one item. `smoothing` is a time row.
     pub fn program(&self, program: &mut Program, x: Value, smoothing: Value) -> Value {
         let column = |index: &dyn Fn(usize) -> usize, n: usize| (0..n).map(index).collect::<Vec<usize>>();
         let difference = |program: &mut Program, from: Vec<usize>, to: Vec<usize>| {
@@ -151,6 +142,48 @@ impl FeatureSet {
     }
 }
 
+impl Features for FeatureSet {
+    fn len(&self) -> usize {
+        self.pairs.len() + self.volumes.len() + 2 * self.dihedrals.len()
+    }
+
+    fn n_particles(&self) -> usize {
+        self.n_beads
+    }
+
+    fn n_squared_distances(&self) -> usize {
+        self.pairs.len()
+    }
+
+    fn evaluate(&self, x: &[f64], spread: f64, out: &mut [f64]) {
+        let smoothing = Self::smoothing(spread);
+        let point = |i: usize| nalgebra::Vector3::new(x[3 * i], x[3 * i + 1], x[3 * i + 2]);
+        let mut out = out.iter_mut();
+        let mut push = |value: f64| *out.next().expect("room for every feature") = value;
+        for &[i, j] in &self.pairs {
+            push((point(j) - point(i)).norm_squared());
+        }
+        for &[i, j, k, l] in &self.volumes {
+            let base = point(i);
+            push((point(j) - base).cross(&(point(k) - base)).dot(&(point(l) - base)));
+        }
+        let circle: Vec<(f64, f64)> = self
+            .dihedrals
+            .iter()
+            .map(|&[i, j, k, l]| {
+                let (b1, b2, b3) = (point(j) - point(i), point(k) - point(j), point(l) - point(k));
+                let (n1, n2) = (b1.cross(&b2), b2.cross(&b3));
+                let length = b2.norm_squared() / (b2.norm_squared() + EPSILON).sqrt();
+                let (c, s) = (n1.dot(&n2), length * b1.dot(&n2));
+                let scale = 1.0 / (c * c + s * s + smoothing).sqrt();
+                (c * scale, s * scale)
+            })
+            .collect();
+        circle.iter().for_each(|(c, _)| push(*c));
+        circle.iter().for_each(|(_, s)| push(*s));
+    }
+}
+
 /// Mean and log deviation of every feature as functions of ℓ = log(a²/g²).
 #[derive(Debug, Clone)]
 pub struct FeatureMoments {
@@ -170,28 +203,33 @@ impl FeatureMoments {
     /// Conformations on which they are measured.
     const N_SAMPLES: usize = 8192;
 
-    /// Measures moments on data, `[frame][bead][xyz]` in reduced length, centred.
-    pub fn measure(set: &FeatureSet, noise: &Noise, data: &[f64], streams: &Streams) -> Self {
-        let size = 3 * set.n_beads;
-        let n_frames = data.len() / size;
-        let space = Space::Centered { n_particles: set.n_beads };
-        let n_pairs = set.pairs.len();
+    /// Measures moments on training data.
+    pub fn measure(set: &dyn Features, noise: &Noise, data: &TrainingData, streams: &Streams) -> Self {
+        let size = 3 * set.n_particles();
+        let (n_frames, n_features) = (data.n_frames(), set.len());
+        let space = Space::Centered { n_particles: set.n_particles() };
+        // Of two ensembles, the moments of distances depend on both and are measured like the others.
+        let n_pairs = if noise.has_two_ends() { 0 } else { set.n_squared_distances() };
 
         let (mut distance_mean, mut distance_variance) = (vec![0.0; n_pairs], vec![0.0; n_pairs]);
-        let distances = FeatureSet { volumes: vec![], dihedrals: vec![], ..set.clone() };
-        let mut features = vec![0.0; n_pairs];
-        for (frame_idx, frame) in data.chunks_exact(size).enumerate() {
-            distances.evaluate(frame, 0.0, &mut features);
-            for (pair, &value) in features.iter().enumerate() {
-                // Welford: one pass without cancellation.
-                let step = value - distance_mean[pair];
-                distance_mean[pair] += step / (frame_idx + 1) as f64;
-                distance_variance[pair] += step * (value - distance_mean[pair]);
+        if n_pairs > 0 {
+            let (mut features, mut x) = (vec![0.0; n_features], vec![0.0; size]);
+            for (frame_idx, frame) in data.first.frames.chunks_exact(size).enumerate() {
+                x.iter_mut().zip(frame).for_each(|(x, &x0)| *x = x0.into());
+                set.evaluate(&x, 0.0, &mut features);
+                for (pair, &value) in features[..n_pairs].iter().enumerate() {
+                    // Welford: one pass without cancellation.
+                    let step = value - distance_mean[pair];
+                    distance_mean[pair] += step / (frame_idx + 1) as f64;
+                    distance_variance[pair] += step * (value - distance_mean[pair]);
+                }
             }
+            distance_variance.iter_mut().for_each(|v| *v /= n_frames as f64);
         }
-        distance_variance.iter_mut().for_each(|v| *v /= n_frames as f64);
 
-        let n_samples = Self::N_SAMPLES.min(4 * n_frames);
+        // Many features are whitened with fewer samples, in the same time.
+        let most = if n_features > 256 { Self::N_SAMPLES / 4 } else { Self::N_SAMPLES };
+        let n_samples = most.min(4 * n_frames);
         let noise_vectors: Vec<f64> = (0..n_samples)
             .flat_map(|sample| {
                 let mut z = vec![0.0; size];
@@ -199,6 +237,7 @@ impl FeatureMoments {
                 z
             })
             .collect();
+        let (first_ends, second_ends) = Self::ends(data, n_samples, streams);
         let (t_first, t_last) = noise.time_range();
         let (first, last) = (noise.log_snr(t_last), noise.log_snr(t_first));
         let spacing = (last - first) / (Self::N_LEVELS - 1) as f64;
@@ -206,16 +245,17 @@ impl FeatureMoments {
             .into_par_iter()
             .map(|level| {
                 let t = noise.time_at_log_snr(first + level as f64 * spacing);
-                let (a, g) = (noise.scale(t), noise.deviation(t));
-                let smoothing = FeatureSet::smoothing(g);
-                let n = set.len();
-                let (mut mean, mut squares) = (vec![0.0; n], vec![0.0; n]);
-                let (mut x, mut features) = (vec![0.0; size], vec![0.0; n]);
+                let (a, b, g) = (noise.scale(t), noise.partner_scale(t), noise.deviation(t));
+                let spread = spread(noise, t);
+                let (mut mean, mut squares) = (vec![0.0; n_features], vec![0.0; n_features]);
+                let (mut x, mut features) = (vec![0.0; size], vec![0.0; n_features]);
                 for (sample, z) in noise_vectors.chunks_exact(size).enumerate() {
-                    // Evenly spread over the data.
-                    let frame = &data[sample * n_frames / n_samples * size..][..size];
-                    x.iter_mut().zip(frame).zip(z).for_each(|((x, x0), z)| *x = a * x0 + g * z);
-                    set.evaluate(&x, smoothing, &mut features);
+                    let x0 = &first_ends[sample * size..][..size];
+                    x.iter_mut().zip(x0).zip(z).for_each(|((x, x0), z)| *x = a * x0 + g * z);
+                    if let Some(x1) = second_ends.get(sample * size..(sample + 1) * size) {
+                        x.iter_mut().zip(x1).for_each(|(x, x1)| *x += b * x1);
+                    }
+                    set.evaluate(&x, spread, &mut features);
                     for (k, &value) in features.iter().enumerate() {
                         let step = value - mean[k];
                         mean[k] += step / (sample + 1) as f64;
@@ -229,6 +269,19 @@ impl FeatureMoments {
             })
             .collect();
         Self { noise: *noise, n_pairs, distance_mean, distance_variance, first, spacing, levels }
+    }
+
+    /// x₀, evenly spread over the data, and their partners, where there are two ensembles.
+    fn ends(data: &TrainingData, n_samples: usize, streams: &Streams) -> (Vec<f64>, Vec<f64>) {
+        let mut rng = streams.stream(Purpose::Whitening, u64::MAX);
+        let (mut first, mut second, mut points) = (vec![], vec![], DataPoints::default());
+        let chosen: Vec<usize> = (0..n_samples).map(|sample| sample * data.n_frames() / n_samples).collect();
+        for group in chosen.chunks(GROUP) {
+            data.collect(group, &mut rng, &mut points);
+            first.append(&mut points.first);
+            second.append(&mut points.second);
+        }
+        (first, second)
     }
 
     /// Means and inverse deviations at ℓ.
@@ -286,7 +339,7 @@ mod tests {
             space.fill_normal(&mut streams.stream(Purpose::Whitening, sample as u64), &mut x);
             let frame = &data[sample * n_frames / n * size..][..size];
             x.iter_mut().zip(frame).for_each(|(x, x0)| *x = a * x0 + g * *x);
-            set.evaluate(&x, FeatureSet::smoothing(g), &mut features);
+            set.evaluate(&x, g, &mut features);
             for (feature, powers) in powers.iter_mut().enumerate() {
                 let z = (features[feature] - mean[feature]) * inverse_deviation[feature];
                 [z, z * z, z * z * z, z.powi(4)].iter().zip(powers).for_each(|(z, sum)| *sum += z / n as f64);
@@ -304,7 +357,10 @@ mod tests {
         let streams = Streams::new(3);
         let data = chain(N_BEADS, FeatureMoments::N_SAMPLES / 4, &streams);
         let set = FeatureSet::new(N_BEADS, vec![[0, 1, 2, 3], [1, 2, 3, 4]]);
-        let moments = FeatureMoments::measure(&set, &noise, &data, &streams);
+        let frames: Vec<f32> = data.iter().map(|&x| x as f32).collect();
+        let space = Space::Centered { n_particles: N_BEADS };
+        let moments =
+            FeatureMoments::measure(&set, &noise, &TrainingData::of_frames(space, &frames), &streams);
         (set, moments, data)
     }
 

@@ -286,12 +286,13 @@ impl Workspace {
                     let columns = node.items * lanes;
                     let start =
                         start_of(plus.map(|plus| (of(plus), program.items(plus))), node.items, lanes, out);
+                    let rows = rows_to_multiply(&program.nodes()[*x], of(*x), columns);
                     let a = Matrix {
-                        data: &weights.values[weight.offset..][..weight.len()],
+                        data: &weights.values[weight.offset..][..weight.len()][rows.start..],
                         stride: weight.columns,
                     };
-                    let b = Matrix { data: of(*x), stride: columns };
-                    let shape = Shape { m: node.rows, n: columns, k: weight.columns };
+                    let b = Matrix { data: &of(*x)[rows.start * columns..], stride: columns };
+                    let shape = Shape { m: node.rows, n: columns, k: rows.len() };
                     kernels::multiply(shape, a, b, start, out, columns);
                 }
                 Op::Unary(x, function) => {
@@ -400,14 +401,20 @@ impl Workspace {
                         lanes,
                         out,
                     );
+                    // Without a tangent of x the product is empty.
+                    let (rows, data) = match active(*x) {
+                        true => {
+                            (rows_to_multiply(&program.nodes()[*x], tangent_of(*x), columns), tangent_of(*x))
+                        }
+                        false => (0..0, &[][..]),
+                    };
                     let a = Matrix {
-                        data: &weights.values[weight.offset..][..weight.len()],
+                        data: &weights.values[weight.offset..][..weight.len()][rows.start..],
                         stride: weight.columns,
                     };
-                    // Without a tangent of x the product is empty.
-                    let (k, data) = if active(*x) { (weight.columns, tangent_of(*x)) } else { (0, &[][..]) };
-                    let shape = Shape { m: node.rows, n: columns, k };
-                    kernels::multiply(shape, a, Matrix { data, stride: columns }, start, out, columns);
+                    let b = Matrix { data: &data[rows.start * columns..], stride: columns };
+                    let shape = Shape { m: node.rows, n: columns, k: rows.len() };
+                    kernels::multiply(shape, a, b, start, out, columns);
                 }
                 Op::Unary(x, function) => {
                     let auxiliary = &self.auxiliary[self.auxiliary_offsets[value]..][..len];
@@ -670,13 +677,16 @@ impl Workspace {
             }
             Op::Linear { x, weight, .. } => {
                 let gradient = &mut gradient[weight.offset..][..weight.len()];
+                let operand = *x;
                 let range = self.offsets[*x]..self.offsets[*x] + weight.columns * columns;
                 let mut add = |adjoint: &[f32], x: &[f32], scratch: &mut [f32]| {
-                    kernels::transpose(weight.columns, columns, x, scratch, weight.columns);
+                    let rows = rows_to_multiply(&program.nodes()[operand], x, columns);
+                    let (n, x) = (rows.len(), &x[rows.start * columns..rows.end * columns]);
+                    kernels::transpose(n, columns, x, scratch, n);
                     let a = Matrix { data: adjoint, stride: columns };
-                    let b = Matrix { data: scratch, stride: weight.columns };
-                    let shape = Shape { m: weight.rows, n: weight.columns, k: columns };
-                    kernels::multiply(shape, a, b, Start::Kept, gradient, weight.columns);
+                    let b = Matrix { data: scratch, stride: n };
+                    let shape = Shape { m: weight.rows, n, k: columns };
+                    kernels::multiply(shape, a, b, Start::Kept, &mut gradient[rows.start..], weight.columns);
                 };
                 add(adjoint, &self.value[range.clone()], &mut self.scratch);
                 if with_tangent && program.nodes()[*x].on_x {
@@ -704,6 +714,17 @@ fn set_slopes(out: &mut [f32], slopes: &[f32]) {
     for (out, &slope) in out.iter_mut().zip(slopes) {
         *out = if slope.abs() < 1e-24 { 0.0 } else { slope };
     }
+}
+
+/// The rows of the operand of a linear layer that matter: of functions of time, of which conformations at
+/// similar times need few, those from the first to the last that is not zero.
+fn rows_to_multiply(node: &Node, x: &[f32], columns: usize) -> std::ops::Range<usize> {
+    if !matches!(node.op, Op::Time { .. }) {
+        return 0..node.rows;
+    }
+    let mut used = (0..node.rows).filter(|row| x[row * columns..][..columns].iter().any(|&x| x != 0.0));
+    let first = used.next().unwrap_or(0);
+    first..used.next_back().unwrap_or(first) + 1
 }
 
 /// What the product of a linear layer is added to; a `plus` of one item is first copied to every item.

@@ -5,8 +5,10 @@
 //! program, its weights and the moment-matched Gaussian to a [`crate::potential::PotentialPath`] over
 //! diffusion time, which is all that samplers and estimators see.
 
+pub mod atomic_features;
 pub mod checkpoint;
 pub mod compute;
+pub mod data;
 mod energy_model;
 pub mod features;
 pub mod fused;

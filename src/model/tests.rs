@@ -5,6 +5,7 @@ use nalgebra::{Rotation3, Vector3};
 
 use super::EnergyModel;
 use super::compute::devices;
+use super::data::TrainingData;
 use super::fused::{Direction, Weights, Workspace};
 use super::network::{Architecture, Context, NETWORKS, Network};
 use super::tensor::TensorProgram;
@@ -31,9 +32,12 @@ pub(super) fn chain(n_beads: usize, n_frames: usize, streams: &Streams) -> Vec<f
     data
 }
 
-/// A model with random weights, everywhere different from zero, and its training data.
+/// A model with random weights, everywhere different from zero, and its training data. A chain of more
+/// than 8 beads forks at its end.
 fn random_model(network: &dyn Network, n_beads: usize) -> (EnergyModel, Vec<f64>) {
-    let bonds = (1..n_beads).map(|k| [k - 1, k]).collect();
+    let bonds = (1..n_beads)
+        .map(|k| if n_beads > 8 && k + 2 >= n_beads { [n_beads - 3, k] } else { [k - 1, k] })
+        .collect();
     let types = (0..n_beads).map(|bead| bead % 3).collect();
     random_model_of(network, Architecture::new(types, bonds, Noise::default()))
 }
@@ -41,8 +45,10 @@ fn random_model(network: &dyn Network, n_beads: usize) -> (EnergyModel, Vec<f64>
 fn random_model_of(network: &dyn Network, architecture: Architecture) -> (EnergyModel, Vec<f64>) {
     let (streams, n_beads) = (Streams::new(11), architecture.n_beads);
     let data = chain(n_beads, 200, &streams);
-    let built =
-        network.build(&Context { architecture: &architecture, data: &data, streams: &streams }).unwrap();
+    let frames: Vec<f32> = data.iter().map(|&x| x as f32).collect();
+    let of_frames = TrainingData::of_frames(Space::Centered { n_particles: n_beads }, &frames);
+    let context = Context { architecture: &architecture, data: &of_frames, streams: &streams };
+    let built = network.build(&context).unwrap();
     let mut weights = Weights::initial(&built.program, &streams);
     for (idx, parameter) in built.program.parameters().enumerate() {
         let mut noise = vec![0.0; parameter.len()];
@@ -92,13 +98,16 @@ fn time_rows(model: &EnergyModel, times: &[f64], rate: bool) -> Vec<f64> {
         .collect()
 }
 
-/// Every network that has a name, small enough for tests.
+/// Every network that has a name, small enough for tests; whitened features also as those of atoms.
 fn networks() -> impl Iterator<Item = (&'static str, Box<dyn Network>)> {
-    NETWORKS.entries.iter().map(|entry| {
-        let mut table: toml::Table = entry.example.parse().unwrap();
-        table.insert("kind".into(), entry.name.into());
-        (entry.name, NETWORKS.build("model.network", table, &()).unwrap())
-    })
+    let build = |name: &str, more: &str| {
+        let entry = NETWORKS.get("", name).unwrap();
+        let mut table: toml::Table = format!("{}\n{more}", entry.example).parse().unwrap();
+        table.insert("kind".into(), name.into());
+        NETWORKS.build("model.network", table, &()).unwrap()
+    };
+    let named = NETWORKS.entries.iter().map(move |entry| (entry.name, build(entry.name, "")));
+    named.chain([("whitened, atoms", build("whitened", "features = \"atoms\""))])
 }
 
 /// The largest difference relative to the largest number.

@@ -1,10 +1,16 @@
-//! Noise processes x_t = a(t) x₀ + g(t) z, z ~ N(0, 1) on the space of x₀.
+//! Noise processes x_t = a(t) x₀ + b(t) x₁ + g(t) z, z ~ N(0, 1) on the space of x₀.
+//!
+//! b = 0 but for the interpolant, which joins two ensembles (Albergo, Boffi and Vanden-Eijnden 2023).
 //!
 //! | kind | a(t) | g(t)² |
 //! |---|---|---|
 //! | variance preserving (Song et al. 2021) | exp(−t β₀/2 − t²(β₁−β₀)/4) | 1 − a² |
 //! | variance exploding | 1 | σ_min² (σ_max/σ_min)^{2t} |
 //! | EDM (Karras et al. 2022) | 1 | t², t = σ |
+//! | interpolant, b = t | 1 − t | γ² t (1 − t) |
+//!
+//! log(a²/g²) falls with t in all of them; for the interpolant it is log((1 − t)/t) − 2 log γ, which
+//! resolves both ends alike.
 //!
 //! They stand here rather than beside the learned models because analytic systems have exact
 //! noised laws as well, and samplers along diffusion time need a and g of either.
@@ -47,6 +53,15 @@ pub enum Noise {
         #[serde(default = "defaults::edm_sigma_max")]
         sigma_max: f64,
     },
+    /// From one ensemble to another, with noise in between; times from `t_min` to 1 − `t_min`.
+    Interpolant {
+        /// γ: the noise half-way is γ/2, in units of the data's standard deviation.
+        #[serde(default = "defaults::strength")]
+        strength: f64,
+        /// How far from the ends the path begins: the noise there is γ √t_min.
+        #[serde(default = "defaults::interpolant_t_min")]
+        t_min: f64,
+    },
 }
 
 mod defaults {
@@ -71,6 +86,12 @@ mod defaults {
     pub fn edm_sigma_max() -> f64 {
         20.0
     }
+    pub fn strength() -> f64 {
+        1.0
+    }
+    pub fn interpolant_t_min() -> f64 {
+        1e-6
+    }
 }
 
 impl Default for Noise {
@@ -93,8 +114,12 @@ impl Noise {
             Self::VarianceExploding { sigma_min, sigma_max } | Self::Edm { sigma_min, sigma_max } => {
                 sigma_min > 0.0 && sigma_max > sigma_min && sigma_max.is_finite()
             }
+            Self::Interpolant { strength, t_min } => {
+                strength > 0.0 && strength.is_finite() && t_min > 1e-12 && t_min < 0.5
+            }
         };
-        let message = "needs 0 < beta_min < beta_max and 0 < t_min < 1, or 0 < sigma_min < sigma_max";
+        let message = "needs 0 < beta_min < beta_max and 0 < t_min < 1, or 0 < sigma_min < sigma_max, or 0 < strength \
+                       and 1e-12 < t_min < 0.5";
         if ok { Ok(()) } else { Err(Error::config(place, message, format!("found {self:?}"))) }
     }
 
@@ -104,7 +129,40 @@ impl Noise {
             Self::VariancePreserving { t_min, .. } => (t_min, 1.0),
             Self::VarianceExploding { .. } => (0.0, 1.0),
             Self::Edm { sigma_min, sigma_max } => (sigma_min, sigma_max),
+            Self::Interpolant { t_min, .. } => (t_min, 1.0 - t_min),
         }
+    }
+
+    /// Whether the path leads from one ensemble to another instead of to pure noise.
+    pub fn has_two_ends(&self) -> bool {
+        matches!(self, Self::Interpolant { .. })
+    }
+
+    /// b(t), the scale of the other ensemble; 0 where there is none.
+    pub fn partner_scale(&self, t: f64) -> f64 {
+        if self.has_two_ends() { t } else { 0.0 }
+    }
+
+    /// db/dt.
+    pub fn partner_scale_rate(&self) -> f64 {
+        if self.has_two_ends() { 1.0 } else { 0.0 }
+    }
+
+    /// a² + b² + g²: the variance of x_t for independent ends of unit variance.
+    pub fn total_variance(&self, t: f64) -> f64 {
+        self.scale(t).powi(2) + self.partner_scale(t).powi(2) + self.deviation(t).powi(2)
+    }
+
+    /// d(a² + b² + g²)/dt.
+    pub fn total_variance_rate(&self, t: f64) -> f64 {
+        let of_data = self.scale(t) * self.scale_rate(t) + self.partner_scale(t) * self.partner_scale_rate();
+        2.0 * of_data + self.variance_rate(t)
+    }
+
+    /// The order at which x_t differs from a Gaussian, as a function of log(a²/g²): a²/(a² + g²) where the path
+    /// ends in noise, 1 where both ends are data.
+    pub fn signal(&self, log_snr: f64) -> f64 {
+        if self.has_two_ends() { 1.0 } else { 1.0 / (1.0 + (-log_snr).exp()) }
     }
 
     /// a(t), the scale of the data.
@@ -112,6 +170,7 @@ impl Noise {
         match *self {
             Self::VariancePreserving { .. } => self.log_scale(t).exp(),
             Self::VarianceExploding { .. } | Self::Edm { .. } => 1.0,
+            Self::Interpolant { .. } => 1.0 - t,
         }
     }
 
@@ -121,6 +180,7 @@ impl Noise {
             Self::VariancePreserving { .. } => (-(2.0 * self.log_scale(t)).exp_m1()).sqrt(),
             Self::VarianceExploding { sigma_min, sigma_max } => sigma_min * (sigma_max / sigma_min).powf(t),
             Self::Edm { .. } => t,
+            Self::Interpolant { strength, .. } => strength * (t * (1.0 - t)).sqrt(),
         }
     }
 
@@ -142,6 +202,7 @@ impl Noise {
                 ((-0.5 * log_snr).exp() / sigma_min).ln() / (sigma_max / sigma_min).ln()
             }
             Self::Edm { .. } => (-0.5 * log_snr).exp(),
+            Self::Interpolant { strength, .. } => 1.0 / (1.0 + (log_snr + 2.0 * strength.ln()).exp()),
         };
         time.clamp(first, last)
     }
@@ -151,6 +212,7 @@ impl Noise {
         match *self {
             Self::VariancePreserving { .. } => -0.5 * self.beta(t) * self.scale(t),
             Self::VarianceExploding { .. } | Self::Edm { .. } => 0.0,
+            Self::Interpolant { .. } => -1.0,
         }
     }
 
@@ -162,6 +224,7 @@ impl Noise {
                 2.0 * (sigma_max / sigma_min).ln() * self.deviation(t).powi(2)
             }
             Self::Edm { .. } => 2.0 * t,
+            Self::Interpolant { strength, .. } => strength * strength * (1.0 - 2.0 * t),
         }
     }
 
@@ -170,13 +233,16 @@ impl Noise {
         match *self {
             Self::VariancePreserving { .. } => -0.5 * self.beta(t),
             Self::VarianceExploding { .. } | Self::Edm { .. } => 0.0,
+            Self::Interpolant { .. } => -1.0 / (1.0 - t),
         }
     }
 
-    /// The squared diffusion coefficient D of dX = f(t) X dt + √D(t) dW.
+    /// The squared diffusion coefficient D of dX = f(t) X dt + √D(t) dW: what the noise of the x₀ end does; the
+    /// other end of an interpolant is not in it.
     pub fn diffusion(&self, t: f64) -> f64 {
         match *self {
             Self::VariancePreserving { .. } => self.beta(t),
+            Self::Interpolant { strength, .. } => strength * strength,
             _ => self.variance_rate(t),
         }
     }
@@ -220,11 +286,12 @@ mod tests {
     use crate::potential::Space;
     use crate::random::{Purpose, Streams};
 
-    fn all() -> [Noise; 3] {
+    fn all() -> [Noise; 4] {
         [
             Noise::default(),
             Noise::VarianceExploding { sigma_min: 0.01, sigma_max: 50.0 },
             Noise::Edm { sigma_min: 1e-3, sigma_max: 20.0 },
+            Noise::Interpolant { strength: 1.3, t_min: 1e-6 },
         ]
     }
 
@@ -238,11 +305,19 @@ mod tests {
                 let h = 1e-5 * last;
                 let rate = |f: &dyn Fn(f64) -> f64| (f(t + h) - f(t - h)) / (2.0 * h);
                 let variance = rate(&|t| noise.deviation(t).powi(2));
-                assert!((variance / noise.variance_rate(t) - 1.0).abs() < 1e-6, "{noise:?} {t}");
+                let total = rate(&|t| noise.total_variance(t));
+                assert!(
+                    (variance - noise.variance_rate(t)).abs() < 1e-6 * (1.0 + variance.abs()),
+                    "{noise:?} {t}"
+                );
+                assert!(
+                    (total - noise.total_variance_rate(t)).abs() < 1e-6 * (1.0 + total.abs()),
+                    "{noise:?} {t}"
+                );
                 assert!((rate(&|t| noise.scale(t)) - noise.scale_rate(t)).abs() < 1e-6, "{noise:?} {t}");
                 // The SDE moves the moments as the table says: (g²)' = 2 f g² + D and a' = f a.
                 let moments = 2.0 * noise.drift(t) * noise.deviation(t).powi(2) + noise.diffusion(t);
-                assert!((moments / noise.variance_rate(t) - 1.0).abs() < 1e-9);
+                assert!((moments - noise.variance_rate(t)).abs() < 1e-9 * (1.0 + moments.abs()));
                 assert!((noise.drift(t) * noise.scale(t) - noise.scale_rate(t)).abs() < 1e-12);
             }
         }
@@ -267,7 +342,8 @@ mod tests {
                         (a, 1.0 - a * a)
                     }
                     1 => (1.0, 0.01_f64.powi(2) * 5000.0_f64.powf(2.0 * t)),
-                    _ => (1.0, t * t),
+                    2 => (1.0, t * t),
+                    _ => (1.0 - t, 1.69 * t * (1.0 - t)),
                 };
                 let mut rng = Streams::new(8).stream(Purpose::Batch, (3 * noise_idx + time_idx) as u64);
                 let (mut mean, mut square, mut fourth) = (vec![0.0; size], 0.0, 0.0);

@@ -404,6 +404,11 @@ impl Config {
             return Err(Error::config("data.trajectory", "names no file", ""));
         }
         self.model.noise.validate("model.noise")?;
+        if self.model.noise.has_two_ends() {
+            let message = "joins two ensembles, and there is one";
+            let hint = "known here: variance_preserving, variance_exploding, edm";
+            return Err(Error::config("model.noise.kind = \"interpolant\"", message, hint));
+        }
         self.train.validate()?;
         self.sample.validate()?;
         let n_kept = self.sample.replica_exchange.n_sweeps / self.sample.replica_exchange.keep_every;

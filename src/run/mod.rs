@@ -11,16 +11,20 @@ pub mod control;
 pub mod directory;
 pub mod energy;
 pub mod ensemble;
+pub mod frames;
 pub mod generator;
+pub mod parts;
 pub mod plan;
 pub mod pmf;
 pub mod provenance;
 pub mod reweight;
 mod series;
 pub mod simulate;
+pub mod solvation;
 pub mod source;
 pub mod stages;
 mod summary;
+pub mod training;
 pub mod u_kn;
 
 use std::path::{Path, PathBuf};
@@ -105,6 +109,9 @@ pub fn check(request: &Request) -> Result<Plan> {
 
 /// The main job: every stage of the main configuration and its variants, then the report.
 pub fn run(request: &Request, control: &Control) -> Result<Outcome> {
+    if solvation::is_solvation(&request.config) {
+        return solvation::run(request, control);
+    }
     let plan = Plan::resolve(request)?;
     let variants = chosen_variants(request, &plan)?;
     let of_variant = |name: &str| Layout::at(plan.out.join("variants").join(name));

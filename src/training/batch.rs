@@ -4,7 +4,8 @@ use rand::Rng as _;
 use rayon::prelude::*;
 
 use super::times::TimeSettings;
-use crate::potential::{Noise, Space};
+use crate::model::data::{DataPoints, GROUP, TrainingData};
+use crate::potential::Noise;
 use crate::random::{Purpose, Streams};
 
 /// Data points in reduced length, each at K times.
@@ -18,60 +19,78 @@ pub struct Batch {
     pub x: Vec<f64>,
     /// Their noise.
     pub noise: Vec<f64>,
+    /// ∂ log p/∂x at the end that x_t is nearer to, divided by that end's scale, `[point][k][bead][xyz]`: its mean
+    /// over the data points that could have become x_t is the score there. Empty where forces are not known.
+    pub scores: Vec<f64>,
     /// Their times, `[point][k]`.
     pub times: Vec<f64>,
     /// Their levels, where times lie on a grid.
     pub levels: Vec<usize>,
 }
 
-/// Points that share a stream of random numbers.
-const BLOCK: usize = 64;
-
 impl Batch {
-    #[allow(clippy::too_many_arguments, reason = "data, law of the noise and address of the draw")]
     /// Draws the batch of one step; the same step gives the same batch whatever came before.
     pub fn draw(
         &mut self,
-        data: &[f32],
-        space: Space,
+        data: &TrainingData,
         noise: &Noise,
         times: &TimeSettings,
         n_points: usize,
         streams: &Streams,
         step: u64,
     ) {
-        let (size, k) = (space.dimension(), times.n_times);
-        let n_frames = data.len() / size;
+        let (space, size, k) = (data.space, data.space.dimension(), times.n_times);
         (self.n_points, self.n_times) = (n_points, k);
         self.x.resize(n_points * k * size, 0.0);
         self.noise.resize(n_points * k * size, 0.0);
+        self.scores.resize(if data.has_scores() { n_points * k * size } else { 0 }, 0.0);
         self.times.resize(n_points * k, 0.0);
         self.levels.resize(n_points * k, 0);
-        let n_blocks = n_points.div_ceil(BLOCK) as u64;
-        let blocks = self
+        let n_groups = n_points.div_ceil(GROUP);
+        let mut scores: Vec<&mut [f64]> = self.scores.chunks_mut(GROUP * k * size).collect();
+        scores.resize_with(n_groups, Default::default);
+        let groups = self
             .x
-            .par_chunks_mut(BLOCK * k * size)
-            .zip(self.noise.par_chunks_mut(BLOCK * k * size))
-            .zip(self.times.par_chunks_mut(BLOCK * k).zip(self.levels.par_chunks_mut(BLOCK * k)));
-        blocks.enumerate().for_each(|(block, ((x, z), (t, levels)))| {
-            let mut rng = streams.stream(Purpose::Batch, step * n_blocks + block as u64);
-            let points = x.chunks_exact_mut(k * size).zip(z.chunks_exact_mut(k * size));
-            let clocks = t.chunks_exact_mut(k).zip(levels.chunks_exact_mut(k));
-            for (idx, ((x, z), (t, levels))) in points.zip(clocks).enumerate() {
-                let quantile = ((block * BLOCK + idx) as f64 + rng.random::<f64>()) / n_points as f64;
-                times.draw(noise, quantile, &mut rng, t, levels);
-                let frame = &data[rng.random_range(0..n_frames) * size..][..size];
-                for (time_idx, &t) in t.iter().enumerate() {
-                    let at = time_idx * size;
-                    if time_idx > 0 && times.shared_noise {
-                        z.copy_within(..size, at);
+            .par_chunks_mut(GROUP * k * size)
+            .zip(self.noise.par_chunks_mut(GROUP * k * size))
+            .zip(self.times.par_chunks_mut(GROUP * k).zip(self.levels.par_chunks_mut(GROUP * k)))
+            .zip(scores);
+        groups.enumerate().for_each(|(group, (((x, z), (t, levels)), scores))| {
+            let mut rng = streams.stream(Purpose::Batch, step * n_groups as u64 + group as u64);
+            let mut ends = DataPoints::default();
+            if data.second.is_some() {
+                data.draw(t.len() / k, &mut rng, &mut ends);
+            }
+            for point in 0..t.len() / k {
+                let clock = point * k..(point + 1) * k;
+                let quantile = ((group * GROUP + point) as f64 + rng.random::<f64>()) / n_points as f64;
+                times.draw(noise, quantile, &mut rng, &mut t[clock.clone()], &mut levels[clock.clone()]);
+                let end = if data.second.is_some() {
+                    point * size..(point + 1) * size
+                } else {
+                    data.draw(1, &mut rng, &mut ends);
+                    0..size
+                };
+                for idx in clock.clone() {
+                    let at = idx * size;
+                    if idx > clock.start && times.shared_noise {
+                        z.copy_within(clock.start * size..(clock.start + 1) * size, at);
                     } else {
                         space.fill_normal(&mut rng, &mut z[at..at + size]);
                     }
-                    let (a, g) = (noise.scale(t), noise.deviation(t));
-                    let rest = frame.iter().zip(&z[at..at + size]);
-                    for (x, (&x0, z)) in x[at..at + size].iter_mut().zip(rest) {
-                        *x = a * f64::from(x0) + g * z;
+                    let t = t[idx];
+                    let (a, b, g) = (noise.scale(t), noise.partner_scale(t), noise.deviation(t));
+                    let x = &mut x[at..at + size];
+                    let rest = ends.first[end.clone()].iter().zip(&z[at..at + size]);
+                    x.iter_mut().zip(rest).for_each(|(x, (x0, z))| *x = a * x0 + g * z);
+                    if let Some(second) = ends.second.get(end.clone()) {
+                        x.iter_mut().zip(second).for_each(|(x, x1)| *x += b * x1);
+                    }
+                    if !scores.is_empty() {
+                        let (near, scale) =
+                            if b > a { (&ends.second_scores, b) } else { (&ends.first_scores, a) };
+                        let near = near[end.clone()].iter();
+                        scores[at..at + size].iter_mut().zip(near).for_each(|(s, near)| *s = near / scale);
                     }
                 }
             }

@@ -113,6 +113,7 @@ struct Lanes<'a> {
     n_times: usize,
     x: &'a [f64],
     noise: &'a [f64],
+    scores: &'a [f64],
     times: &'a [f64],
     levels: &'a [usize],
 }
@@ -143,7 +144,8 @@ impl<'a> Lanes<'a> {
             n_points: batch.n_points,
             n_times: k,
             x: &batch.x[vectors.clone()],
-            noise: &batch.noise[vectors],
+            noise: &batch.noise[vectors.clone()],
+            scores: if batch.scores.is_empty() { &[] } else { &batch.scores[vectors] },
             times: &batch.times[lanes.clone()],
             levels: &batch.levels[lanes],
         }
@@ -200,6 +202,8 @@ impl<'a> Lanes<'a> {
         let (k, size) = (self.n_times, self.x.len() / self.n_lanes());
         let noise = self.model.noise();
         let deviations: Vec<f64> = self.times.iter().map(|&t| noise.deviation(t)).collect();
+        let scale = |&t: &f64| noise.scale(t).max(noise.partner_scale(t));
+        let scales: Vec<f64> = self.times.iter().map(scale).collect();
         let diffusions: Vec<f64> = self.times.iter().map(|&t| noise.diffusion(t)).collect();
         let offset = |&level: &usize| self.offsets.get(level).copied().unwrap_or(0.0);
         let offsets: Vec<f64> = self.levels.iter().map(offset).collect();
@@ -214,8 +218,10 @@ impl<'a> Lanes<'a> {
                 degrees_of_freedom: self.model.degrees_of_freedom(),
                 times: &self.times[lanes.clone()],
                 deviations: &deviations[lanes.clone()],
+                scales: &scales[lanes.clone()],
                 diffusions: &diffusions[lanes.clone()],
                 noise: &self.noise[lane * size..(lane + k) * size],
+                scores: self.scores.get(lane * size..(lane + k) * size).unwrap_or_default(),
                 gradients: &gradients[vectors.clone()],
                 energies: &energies[matrix.clone()],
                 offsets: &offsets[lanes.clone()],

@@ -5,6 +5,7 @@ use super::gradient::GradientEngine;
 use super::*;
 use crate::model::EnergyModel;
 use crate::model::compute::{Compute, devices};
+use crate::model::data::{End, Pairing, TrainingData};
 use crate::model::fused::Weights;
 use crate::model::network::{Architecture, Context, NETWORKS};
 use crate::potential::{Noise, PotentialPath as _, Space};
@@ -27,13 +28,23 @@ fn chain(n_frames: usize) -> Vec<f64> {
     data
 }
 
+fn single(data: &[f64]) -> Vec<f32> {
+    data.iter().map(|&x| x as f32).collect()
+}
+
+fn training_data(frames: &[f32]) -> TrainingData<'_> {
+    TrainingData::of_frames(Space::Centered { n_particles: 4 }, frames)
+}
+
 fn model(data: &[f64], random_weights: bool) -> EnergyModel {
     let bonds = vec![[0, 1], [1, 2], [2, 3]];
     let architecture = Architecture::new(vec![0, 1, 1, 0], bonds, Noise::default());
     let table: toml::Table = "kind = 'whitened'\nhidden = [16, 16]\ntime_splines = 9".parse().unwrap();
     let network = NETWORKS.build("network", table, &()).unwrap();
     let streams = Streams::new(4);
-    let context = Context { architecture: &architecture, data, streams: &streams };
+    let frames = single(data);
+    let data = training_data(&frames);
+    let context = Context { architecture: &architecture, data: &data, streams: &streams };
     let built = network.build(&context).unwrap();
     let mut weights = Weights::initial(&built.program, &streams);
     if random_weights {
@@ -76,15 +87,15 @@ fn settings(n_levels: usize) -> TrainSettings {
 #[test]
 fn the_gradient_of_a_step_is_the_derivative_of_its_loss() {
     let data = chain(50);
-    let data32: Vec<f32> = data.iter().map(|&x| x as f32).collect();
+    let data32 = single(&data);
     for n_levels in [0, 7] {
         let settings = settings(n_levels);
         let stage = &settings.stages[1];
         let objectives = stage.objectives("").unwrap();
         let mut model = model(&data, true);
         let mut batch = Batch::default();
-        let (space, noise) = (model.space(), *model.noise());
-        batch.draw(&data32, space, &noise, &stage.times, 50, &Streams::new(3), 0);
+        let noise = *model.noise();
+        batch.draw(&training_data(&data32), &noise, &stage.times, 50, &Streams::new(3), 0);
         let mut engine = GradientEngine::default();
         let offsets: Vec<f64> = (0..n_levels).map(|k| 0.3 * k as f64).collect();
         let n = model.program.n_parameters();
@@ -120,11 +131,12 @@ fn the_gradient_of_a_step_is_the_derivative_of_its_loss() {
 
 fn train(n_threads: usize, interrupt: Option<usize>) -> TrainerState {
     let data = chain(40);
-    let data32: Vec<f32> = data.iter().map(|&x| x as f32).collect();
+    let data32 = single(&data);
     let settings = settings(6);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
     pool.install(|| {
-        let start = || Trainer::new(model(&data, false), &settings, &data32, Streams::new(8)).unwrap();
+        let start =
+            || Trainer::new(model(&data, false), &settings, training_data(&data32), Streams::new(8)).unwrap();
         let mut trainer = start();
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state.safetensors");
@@ -152,7 +164,7 @@ fn training_ends_in_the_same_bits_on_any_number_of_threads_and_after_a_resume() 
 #[test]
 fn training_lowers_the_held_out_loss() {
     let data = chain(400);
-    let data32: Vec<f32> = data.iter().map(|&x| x as f32).collect();
+    let data32 = single(&data);
     let text = "[[stages]]
         name = 'score'
         n_steps = 150
@@ -160,9 +172,12 @@ fn training_lowers_the_held_out_loss() {
         learning_rate = 3e-3
         objectives = [{ kind = 'denoising_score_matching' }]";
     let settings: TrainSettings = toml::from_str(text).unwrap();
-    let mut trainer = Trainer::new(model(&data, false), &settings, &data32, Streams::new(8)).unwrap();
+    let mut trainer =
+        Trainer::new(model(&data, false), &settings, training_data(&data32), Streams::new(8)).unwrap();
     let score = |trainer: &mut Trainer| {
-        let levels = trainer.with_average(|model| validate(model, &data32, &Streams::new(9), 6)).unwrap();
+        let levels = trainer
+            .with_average(|model| validate(model, &training_data(&data32), &Streams::new(9), 6))
+            .unwrap();
         levels.iter().map(|(_, loss)| loss).sum::<f64>() / 6.0
     };
     let before = score(&mut trainer);
@@ -174,7 +189,7 @@ fn training_lowers_the_held_out_loss() {
 #[test]
 fn every_device_gives_the_gradient_of_the_fused_executor() {
     let data = chain(50);
-    let data32: Vec<f32> = data.iter().map(|&x| x as f32).collect();
+    let data32 = single(&data);
     let settings = settings(7);
     let offsets: Vec<f64> = (0..7).map(|k| 0.2 * k as f64).collect();
     let mut devices = devices();
@@ -183,8 +198,8 @@ fn every_device_gives_the_gradient_of_the_fused_executor() {
         let objectives = stage.objectives("").unwrap();
         let fused = model(&data, true);
         let mut batch = Batch::default();
-        let (space, noise) = (fused.space(), *fused.noise());
-        batch.draw(&data32, space, &noise, &stage.times, 30, &Streams::new(3), 0);
+        let noise = *fused.noise();
+        batch.draw(&training_data(&data32), &noise, &stage.times, 30, &Streams::new(3), 0);
         let n = fused.program.n_parameters();
         let evaluate = |model: &EnergyModel| {
             let mut gradient = vec![0.0; n];
@@ -207,4 +222,77 @@ fn every_device_gives_the_gradient_of_the_fused_executor() {
             }
         }
     }
+}
+
+/// Between two Gaussians of deviations 1 and ½ every law on the way is a Gaussian that is known, with its constant:
+/// forces and classification together must bring log p_θ − log p to one constant over x and t.
+#[test]
+fn an_interpolant_learns_the_laws_between_two_ensembles() {
+    let space = Space::Centered { n_particles: 4 };
+    let deviations = [1.0, 0.5];
+    let ends: Vec<[Vec<f32>; 2]> = (0..2)
+        .map(|end| {
+            let mut rng = Streams::new(20 + end as u64).stream(Purpose::Walker, 0);
+            let mut x = vec![0.0; 4000 * 12];
+            x.chunks_exact_mut(12).for_each(|x| space.fill_normal(&mut rng, x));
+            let s: f64 = deviations[end];
+            [x.iter().map(|x| (s * x) as f32).collect(), x.iter().map(|x| (-x / s) as f32).collect()]
+        })
+        .collect();
+    let end = |k: usize| End { frames: &ends[k][0], scores: &ends[k][1] };
+    let data = TrainingData { space, first: end(0), second: Some(end(1)), pairing: Pairing::Independent };
+    let noise = Noise::Interpolant { strength: 0.7, t_min: 1e-3 };
+    let architecture = Architecture::new(vec![0, 1, 1, 0], vec![[0, 1], [1, 2], [2, 3]], noise);
+    let table: toml::Table = "kind = 'whitened'\nhidden = [8]\ntime_splines = 9".parse().unwrap();
+    let network = NETWORKS.build("network", table, &()).unwrap();
+    let streams = Streams::new(4);
+    let built =
+        network.build(&Context { architecture: &architecture, data: &data, streams: &streams }).unwrap();
+    let weights = Weights::initial(&built.program, &streams);
+    let model = EnergyModel::new(architecture, 0.1, built.program, built.time_table, weights);
+    let settings: TrainSettings = toml::from_str(
+        "ema_decay = 0.98
+         [[stages]]
+         name = 'both'
+         n_steps = 400
+         batch_size = 256
+         learning_rate = 2e-2
+         times = { n_times = 2 }
+         objectives = [
+            { kind = 'target_score_matching', crossover = 0.8 },
+            { kind = 'diffusive_classification', weight = 1 },
+         ]",
+    )
+    .unwrap();
+    let mut trainer = Trainer::new(model, &settings, data, Streams::new(8)).unwrap();
+
+    let spread = |model: &EnergyModel| {
+        let mut rng = Streams::new(30).stream(Purpose::Walker, 0);
+        let mut differences = vec![];
+        for t in [1e-3, 0.1, 0.3, 0.5, 0.7, 0.9, 0.999] {
+            let variance = (1.0_f64 - t).powi(2) + 0.25 * t * t + 0.49 * t * (1.0 - t);
+            let mut x = vec![0.0; 12];
+            for _ in 0..50 {
+                space.fill_normal(&mut rng, &mut x);
+                x.iter_mut().for_each(|x| *x *= variance.sqrt());
+                let mut u = [0.0];
+                model.energies(&[t], &x, &mut u).unwrap();
+                let square: f64 = x.iter().map(|x| x * x).sum();
+                differences.push(u[0] - 0.5 * square / variance - 4.5 * variance.ln());
+            }
+        }
+        let n = differences.len() as f64;
+        let mean = differences.iter().sum::<f64>() / n;
+        (differences.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / n).sqrt()
+    };
+    let before = trainer.with_average(|model| Ok(spread(model))).unwrap();
+    while trainer.step().unwrap().is_some() {}
+    let after = trainer.with_average(|model| Ok(spread(model))).unwrap();
+    assert!(before > 2.0 && after < 0.2 * before, "{before} {after}");
+
+    // Coupled pairs make the forces of one end those of another law.
+    let coupled = TrainingData { pairing: Pairing::Aligned, ..data };
+    let model = trainer.into_model().unwrap();
+    let Err(error) = Trainer::new(model, &settings, coupled, Streams::new(8)) else { panic!("accepted") };
+    assert!(error.to_string().contains("independent"), "{error}");
 }

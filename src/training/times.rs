@@ -73,6 +73,15 @@ impl TimeLaw {
                 noise.time_at_log_snr(noise.log_snr(first) + q * (noise.log_snr(last) - noise.log_snr(first)))
             }
             Self::LogUniformNoise => {
+                if let Noise::Interpolant { strength, .. } = *noise {
+                    // g rises to the middle and falls again: half of the quantiles on either side.
+                    let (low, high) = (noise.deviation(first).ln(), noise.deviation(0.5).ln());
+                    let g = (low + (1.0 - (2.0 * q - 1.0).abs()) * (high - low)).exp();
+                    // t (1 − t) = g²/γ²; the smaller root without cancellation.
+                    let product = (g / strength).powi(2).min(0.25);
+                    let t = 2.0 * product / (1.0 + (1.0 - 4.0 * product).sqrt());
+                    return if q < 0.5 { t } else { 1.0 - t }.clamp(first, last);
+                }
                 let (low, high) = (noise.deviation(first).ln(), noise.deviation(last).ln());
                 let variance = (2.0 * (low + q * (high - low))).exp();
                 // a² + g² is 1 for variance preserving noise and 1 + g² for the others.

@@ -6,6 +6,7 @@ use super::optimizer::{self, Adam};
 use super::settings::{StageSettings, TrainSettings};
 use crate::error::{Error, Result};
 use crate::model::EnergyModel;
+use crate::model::data::{DataPoints, GROUP, TrainingData};
 use crate::potential::PotentialPath as _;
 use crate::random::{Purpose, Streams};
 
@@ -14,7 +15,7 @@ pub struct Trainer<'a> {
     /// The model with its current weights.
     pub model: EnergyModel,
     settings: &'a TrainSettings,
-    data: &'a [f32],
+    data: TrainingData<'a>,
     streams: Streams,
     state: TrainerState,
     objectives: Vec<Vec<Weighted>>,
@@ -58,13 +59,14 @@ pub struct StepReport {
 }
 
 impl<'a> Trainer<'a> {
-    /// Starts training `model` on `data`, `[frame][bead][xyz]` in reduced length, centred.
+    /// Starts training `model` on `data`.
     pub fn new(
         model: EnergyModel,
         settings: &'a TrainSettings,
-        data: &'a [f32],
+        data: TrainingData<'a>,
         streams: Streams,
     ) -> Result<Self> {
+        data.validate()?;
         let n = model.program.n_parameters();
         let state = TrainerState {
             step: 0,
@@ -77,7 +79,22 @@ impl<'a> Trainer<'a> {
         let stages = settings.stages.iter().enumerate();
         let objectives = stages
             .map(|(idx, stage)| stage.objectives(&format!("train.stages[{idx}]")))
-            .collect::<Result<_>>()?;
+            .collect::<Result<Vec<Vec<Weighted>>>>()?;
+        if model.noise().has_two_ends() != data.second.is_some() {
+            let expected = "a second ensemble, and a path between two: both or neither";
+            let found = if data.second.is_some() { "two ensembles" } else { "one ensemble" };
+            return Err(Error::invalid("training data", expected, found.to_string()));
+        }
+        if !data.has_scores()
+            && let Some(objective) = objectives.iter().flatten().find(|o| o.objective.needs_scores())
+        {
+            let message = format!("`{}` needs the forces of the training frames", objective.objective.name());
+            let hint = match data.is_coupled() {
+                true => "pairs must be independent: pairing = \"independent\"",
+                false => "a force field that gives them, or the objective `denoising_score_matching`",
+            };
+            return Err(Error::config("train.stages", message, hint));
+        }
         Ok(Self {
             model,
             settings,
@@ -133,9 +150,8 @@ impl<'a> Trainer<'a> {
             state.offsets = vec![0.0; stage.times.n_levels];
             state.offset_moments = [vec![0.0; stage.times.n_levels], vec![0.0; stage.times.n_levels]];
         }
-        let (space, noise) = (self.model.space(), *self.model.noise());
-        let step = state.step as u64;
-        self.batch.draw(self.data, space, &noise, &stage.times, stage.batch_size, &self.streams, step);
+        let (noise, step) = (*self.model.noise(), state.step as u64);
+        self.batch.draw(&self.data, &noise, &stage.times, stage.batch_size, &self.streams, step);
         let objectives = &self.objectives[stage_idx];
         let losses =
             self.engine.evaluate(&self.model, &self.batch, objectives, &state.offsets, &mut self.gradient)?;
@@ -199,26 +215,33 @@ fn step_offsets(state: &mut TrainerState, rate: f64, gradient: &[f64]) {
 /// data end to the noise end, uniform in log g: pairs of log(a²/g²) and loss. The same noise at every call.
 pub fn validate(
     model: &EnergyModel,
-    data: &[f32],
+    data: &TrainingData,
     streams: &Streams,
     n_levels: usize,
 ) -> Result<Vec<(f64, f64)>> {
     let space = model.space();
     let (size, noise) = (space.dimension(), model.noise());
-    let n_frames = (data.len() / size).min(2048);
-    let stride = data.len() / size / n_frames.max(1);
+    let n_frames = data.n_frames().min(2048);
+    let chosen: Vec<usize> = (0..n_frames).map(|k| k * (data.n_frames() / n_frames.max(1))).collect();
+    let (mut first, mut second, mut points) = (vec![], vec![], DataPoints::default());
+    let mut rng = streams.stream(Purpose::Validation, u64::MAX);
+    for group in chosen.chunks(GROUP) {
+        data.collect(group, &mut rng, &mut points);
+        first.append(&mut points.first);
+        second.append(&mut points.second);
+    }
+    second.resize(first.len(), 0.0);
     let mut result = vec![];
     let (mut u, mut gradient) = (vec![0.0; n_frames], vec![0.0; n_frames * size]);
     for level in 0..n_levels {
         let quantile = (level as f64 + 0.5) / n_levels as f64;
         let t = super::times::TimeLaw::LogUniformNoise.quantile(noise, quantile);
-        let (a, g) = (noise.scale(t), noise.deviation(t));
+        let (a, b, g) = (noise.scale(t), noise.partner_scale(t), noise.deviation(t));
         let mut rng = streams.stream(Purpose::Validation, level as u64);
         let mut z = vec![0.0; n_frames * size];
         z.chunks_exact_mut(size).for_each(|z| space.fill_normal(&mut rng, z));
-        let x: Vec<f64> = (0..n_frames * size)
-            .map(|i| a * f64::from(data[(i / size) * stride * size + i % size]) + g * z[i])
-            .collect();
+        let x: Vec<f64> =
+            z.iter().zip(&first).zip(&second).map(|((z, x0), x1)| a * x0 + b * x1 + g * z).collect();
         model.energies_and_gradients(&vec![t; n_frames], &x, &mut u, &mut gradient)?;
         let sum: f64 = z.iter().zip(&gradient).map(|(z, gradient)| (z - g * gradient).powi(2)).sum();
         result.push((noise.log_snr(t), sum / (n_frames * model.degrees_of_freedom()) as f64));

@@ -258,8 +258,16 @@ impl Network for MessagePassing {
     fn build(&self, context: &Context) -> Result<Built> {
         let program = self.program(context.architecture)?;
         let pairs = Pairs::new(context.architecture, self.neighbours);
-        let moments = squared_distance_moments(&pairs, context.architecture.n_beads, context.data);
         let noise = context.architecture.noise;
+        if noise.has_two_ends() {
+            return Err(Error::config(
+                "model.network.kind = \"message_passing\"",
+                "knows only paths from data to noise",
+                "use kind = \"whitened\" between two ensembles",
+            ));
+        }
+        let moments =
+            squared_distance_moments(&pairs, context.architecture.n_beads, context.data.first.frames);
         let splines = TimeSplines::new(&noise, self.time_splines);
         let (m, k) = (self.time_splines, pairs.n_classes);
         let time_table = TimeTable::new(noise, m + 2 * k + 2, &|log_snr, out| {
@@ -335,11 +343,12 @@ fn swapped(pairs: &[[usize; 2]]) -> Vec<[usize; 2]> {
 }
 
 /// Mean and variance of the squared distances of each class over all its pairs and the data.
-fn squared_distance_moments(pairs: &Pairs, n_beads: usize, data: &[f64]) -> Vec<(f64, f64)> {
+fn squared_distance_moments(pairs: &Pairs, n_beads: usize, data: &[f32]) -> Vec<(f64, f64)> {
     let mut moments = vec![(0.0, 0.0, 0.0); pairs.n_classes];
     for frame in data.chunks_exact(3 * n_beads) {
         for (&[i, j], &class) in pairs.pairs.iter().zip(&pairs.class_of) {
-            let squared: f64 = (0..3).map(|axis| (frame[3 * i + axis] - frame[3 * j + axis]).powi(2)).sum();
+            let squared: f64 =
+                (0..3).map(|axis| f64::from(frame[3 * i + axis] - frame[3 * j + axis]).powi(2)).sum();
             let (count, mean, squares) = &mut moments[class];
             // Welford: one pass without cancellation.
             *count += 1.0;

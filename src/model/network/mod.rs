@@ -3,6 +3,7 @@
 pub mod message_passing;
 pub mod whitened;
 
+use super::data::TrainingData;
 use super::program::Program;
 use super::time_table::TimeTable;
 use crate::error::Result;
@@ -62,8 +63,8 @@ impl Architecture {
 pub struct Context<'a> {
     /// The molecule.
     pub architecture: &'a Architecture,
-    /// Training conformations in reduced length, centred, `[frame][bead][xyz]`.
-    pub data: &'a [f64],
+    /// What it will be trained on.
+    pub data: &'a TrainingData<'a>,
     /// Random numbers for statistics of noised data.
     pub streams: &'a Streams,
 }

@@ -2,20 +2,25 @@
 //!
 //! With z the features of [`crate::model::features`], whitened at the noise level,
 //!
-//! u_net(x, t) = a²/(a² + g²) { c(t) + Σ_k [ w_k(t) q(z_k) + b_k(t) r(z_k) ] + MLP(r(z), t) },
+//! u_net(x, t) = σ(t) { c(t) + Σ_k [ w_k(t) q(z_k) + b_k(t) r(z_k) ] + MLP(r(z), t) },
 //!
-//! q(z) = z²/(2(1 + z²/400)), r(z) = z/√(1 + z²/25), w_k = softplus(ω_k). The factor in front is the order
-//! at which data of zero mean and unit variance make x_t differ from a Gaussian: so the noise end is the
-//! normalised Gaussian whatever the weights are. All functions of time are linear in cubic B-splines of
-//! log(a²/g²), which also bias each hidden layer. Gradients carry the stiffness 1/s_k(t) of each feature,
-//! so a stiff bond needs no large weights.
+//! q(z) = z²/(2(1 + z²/400)), r(z) = z/√(1 + z²/25), w_k = softplus(ω_k). The factor σ = a²/(a² + g²) is the
+//! order at which data of zero mean and unit variance make x_t differ from a Gaussian: so the noise end is the
+//! normalised Gaussian whatever the weights are. Between two ensembles it is 1. All functions of time are
+//! linear in cubic B-splines of log(a²/g²), which also bias each hidden layer. Gradients carry the stiffness
+//! 1/s_k(t) of each feature, so a stiff bond needs no large weights.
+//!
+//! With all atoms the features are those of [`crate::model::atomic_features`], in which a force field is
+//! nearly Σ_k w_k z_k²/2 + b_k z_k: w_k has either sign and starts at 1 for bonds and angles, r(z) is linear up
+//! to 20 standard deviations, and powers of distances and multiples of dihedrals enter Σ b_k r(z_k) alone.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Architecture, Built, Context, Network};
 use crate::error::{Error, Result};
-use crate::model::features::{FeatureMoments, FeatureSet};
-use crate::model::program::{Init, Program, Unary};
+use crate::model::atomic_features::AtomicFeatures;
+use crate::model::features::{FeatureMoments, FeatureSet, Features, spread};
+use crate::model::program::{Init, Program, Unary, Value};
 use crate::model::time_table::{TimeSplines, TimeTable};
 use crate::registry::Settings;
 
@@ -27,11 +32,26 @@ pub struct Whitened {
     pub hidden: Vec<usize>,
     /// Cubic B-splines in log(a²/g²) for everything that depends on time.
     pub time_splines: usize,
+    /// What describes a conformation.
+    pub features: FeatureKind,
+}
+
+/// Which features describe a conformation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FeatureKind {
+    /// Those of atoms where bonds branch and form one molecule, as with all atoms; otherwise those of beads.
+    #[default]
+    Automatic,
+    /// Squared distances, signed volumes and smooth dihedrals.
+    Beads,
+    /// Lengths, angles, dihedrals and powers of inverse distances.
+    Atoms,
 }
 
 impl Default for Whitened {
     fn default() -> Self {
-        Self { hidden: vec![128, 128, 128], time_splines: 33 }
+        Self { hidden: vec![128, 128, 128], time_splines: 33, features: FeatureKind::Automatic }
     }
 }
 
@@ -67,8 +87,10 @@ impl Network for Whitened {
                 "use kind = \"message_passing\"",
             ));
         }
-        let features = FeatureSet::new(architecture.n_beads, architecture.dihedrals.clone());
-        let n_features = features.len();
+        let features = self.feature_set(architecture);
+        let n_features = features.all().len();
+        // Features that the hidden layers see; the others enter linearly.
+        let n_inputs = features.n_inputs();
         let mut p = Program::default();
 
         let splines = p.time(self.time_splines);
@@ -81,11 +103,16 @@ impl Network for Whitened {
         let f = features.program(&mut p, x, smoothing);
         let f = p.subtract(f, mean);
         let z = p.multiply(f, inverse_deviation);
-        let clipped = p.unary(z, Unary::SoftClip { bound: 5.0 });
-        let square = p.unary(z, Unary::SaturatingSquare { bound: 20.0 });
+        let inputs = p.slice_rows(z, 0, n_inputs);
+        let clipped = p.unary(inputs, Unary::SoftClip { bound: 5.0 });
+        let square = p.unary(inputs, Unary::SaturatingSquare { bound: 20.0 });
+        let line = match features {
+            Described::Beads(_) => clipped,
+            Described::Atoms(_) => p.unary(z, Unary::SoftClip { bound: 20.0 }),
+        };
 
         let n_hidden: usize = self.hidden.iter().sum();
-        let of_time = p.linear(splines, n_hidden + 2 * n_features + 1, None, Init::Zero);
+        let of_time = p.linear(splines, n_hidden + n_inputs + n_features + 1, None, Init::Zero);
 
         let (mut hidden, mut start) = (clipped, 0);
         for &width in &self.hidden {
@@ -97,12 +124,11 @@ impl Network for Whitened {
         }
         let mlp = p.linear(hidden, 1, None, Init::Zero);
 
-        let stiffness = p.slice_rows(of_time, start, n_features);
-        let stiffness = p.unary(stiffness, Unary::Softplus);
-        let slope = p.slice_rows(of_time, start + n_features, n_features);
-        let constant = p.slice_rows(of_time, start + 2 * n_features, 1);
+        let stiffness = features.stiffness(&mut p, of_time, start);
+        let slope = p.slice_rows(of_time, start + n_inputs, n_features);
+        let constant = p.slice_rows(of_time, start + n_inputs + n_features, 1);
         let quadratic = p.dot(square, stiffness);
-        let linear = p.dot(clipped, slope);
+        let linear = p.dot(line, slope);
         let sum = p.add(mlp, quadratic);
         let sum = p.add(sum, linear);
         let sum = p.add(sum, constant);
@@ -113,9 +139,10 @@ impl Network for Whitened {
 
     fn build(&self, context: &Context) -> Result<Built> {
         let program = self.program(context.architecture)?;
-        let features = FeatureSet::new(context.architecture.n_beads, context.architecture.dihedrals.clone());
+        let described = self.feature_set(context.architecture);
+        let features = described.all();
         let noise = context.architecture.noise;
-        let moments = FeatureMoments::measure(&features, &noise, context.data, context.streams);
+        let moments = FeatureMoments::measure(features, &noise, context.data, context.streams);
         let splines = TimeSplines::new(&noise, self.time_splines);
         let (m, k) = (self.time_splines, features.len());
         let time_table = TimeTable::new(noise, m + 2 * k + 2, &|log_snr, out| {
@@ -123,10 +150,83 @@ impl Network for Whitened {
             let (mean, rest) = out[m..].split_at_mut(k);
             moments.fill(log_snr, mean, &mut rest[..k]);
             // a²/(a² + g²) and g² = (a² + g²) − a² as functions of ℓ alone, also beyond the ends.
-            rest[k] = 1.0 / (1.0 + (-log_snr).exp());
+            rest[k] = noise.signal(log_snr);
             let t = noise.time_at_log_snr(log_snr);
-            rest[k + 1] = FeatureSet::smoothing(noise.deviation(t));
+            rest[k + 1] = described.smoothing(spread(&noise, t));
         });
         Ok(Built { program, time_table })
+    }
+}
+
+impl Whitened {
+    fn feature_set(&self, architecture: &Architecture) -> Described {
+        let n = architecture.n_beads;
+        let atoms = match self.features {
+            FeatureKind::Automatic => {
+                let degree =
+                    |atom: usize| architecture.bonds.iter().filter(|bond| bond.contains(&atom)).count();
+                architecture.bonds.len() + 1 >= n && (0..n).any(|atom| degree(atom) > 2)
+            }
+            FeatureKind::Beads => false,
+            FeatureKind::Atoms => true,
+        };
+        match atoms {
+            true => Described::Atoms(AtomicFeatures::new(n, &architecture.bonds, &architecture.dihedrals)),
+            false => Described::Beads(FeatureSet::new(n, architecture.dihedrals.clone())),
+        }
+    }
+}
+
+/// Either kind of features.
+enum Described {
+    Beads(FeatureSet),
+    Atoms(AtomicFeatures),
+}
+
+impl Described {
+    fn all(&self) -> &dyn Features {
+        match self {
+            Self::Beads(features) => features,
+            Self::Atoms(features) => features,
+        }
+    }
+
+    fn n_inputs(&self) -> usize {
+        match self {
+            Self::Beads(features) => features.len(),
+            Self::Atoms(features) => features.n_inputs(),
+        }
+    }
+
+    /// The time row that keeps features smooth.
+    fn smoothing(&self, spread: f64) -> f64 {
+        match self {
+            Self::Beads(_) => FeatureSet::smoothing(spread),
+            Self::Atoms(_) => spread * spread,
+        }
+    }
+
+    fn program(&self, p: &mut Program, x: Value, smoothing: Value) -> Value {
+        match self {
+            Self::Beads(features) => features.program(p, x, smoothing),
+            Self::Atoms(features) => features.program(p, x, smoothing),
+        }
+    }
+
+    /// w_k of every input, from the rows of a function of time that begin at `start`.
+    fn stiffness(&self, p: &mut Program, of_time: Value, start: usize) -> Value {
+        match self {
+            Self::Beads(features) => {
+                let rows = p.slice_rows(of_time, start, features.len());
+                p.unary(rows, Unary::Softplus)
+            }
+            Self::Atoms(features) => {
+                let n = features.n_bonds + features.angles.len();
+                let stiff = p.slice_rows(of_time, start, n);
+                let stiff = p.shift(stiff, 1.0);
+                let soft = p.slice_rows(of_time, start + n, features.n_inputs() - n);
+                p.concat(vec![stiff, soft])
+            }
+        }
     }
 }

@@ -82,6 +82,7 @@ const DOUBLE_WIDTH: usize = 8;
 /// What λ does to the energy of each lane.
 struct Factors<L> {
     polar: L,
+    surface: L,
     charge: L,
     lambda: L,
 }
@@ -210,34 +211,45 @@ impl MolecularMechanics {
     }
 
     /// ∂U/∂λ in kJ/mol of each frame, in double precision.
-    ///
-    /// Charges enter the energy as polynomials of degree 2 in λ, of which three values are enough:
-    /// U = U₀ + U₁ λ + U₂ λ². The soft core has its own derivative.
     pub fn lambda_derivatives(&self, lambda: &[f64], x_nm: &[f64]) -> Vec<f64> {
-        let n = lambda.len();
-        let totals = |value: f64| -> Vec<f64> {
-            let frames = self.evaluate(Precision::Double, &vec![value; n], x_nm, None);
-            frames.iter().map(TermEnergies::total).collect()
-        };
+        match self.lambda_polynomials(x_nm) {
+            Some(polynomials) => {
+                let pairs = polynomials.iter().zip(lambda);
+                pairs.map(|([_, first, second], lambda)| first + 2.0 * second * lambda).collect()
+            }
+            None => self.frames::<Double>(&self.double, lambda, x_nm, &[], None, double()).1,
+        }
+    }
+
+    /// U₀, U₁ and U₂ of U = U₀ + U₁ λ + U₂ λ² in kJ/mol of each frame, in double precision; none for the soft core.
+    ///
+    /// Charges enter the energy as polynomials of degree 2 in λ, and so do generalised Born with scaled charges and
+    /// the surface term with a factor λ.
+    pub fn lambda_polynomials(&self, x_nm: &[f64]) -> Option<Vec<[f64; 3]>> {
+        let n = x_nm.len() / (3 * self.n_atoms());
+        let at = |value: f64| self.evaluate(Precision::Double, &vec![value; n], x_nm, None);
+        let totals = |value: f64| -> Vec<f64> { at(value).iter().map(TermEnergies::total).collect() };
         match self.path {
-            AlchemicalPath::None => vec![0.0; n],
-            AlchemicalPath::GbCharges => {
-                let frames = self.evaluate(Precision::Double, &vec![1.0; n], x_nm, None);
-                let polar = frames.iter().map(|terms| terms.implicit_solvent - terms.surface_area);
-                polar.zip(lambda).map(|(polar, lambda)| 2.0 * lambda * polar).collect()
+            AlchemicalPath::None => Some(totals(1.0).into_iter().map(|total| [total, 0.0, 0.0]).collect()),
+            AlchemicalPath::GbCharges | AlchemicalPath::ImplicitSolvent => {
+                let has_surface = self.path == AlchemicalPath::ImplicitSolvent;
+                let split = |terms: &TermEnergies| {
+                    let surface = if has_surface { terms.surface_area } else { 0.0 };
+                    let polar = terms.implicit_solvent - terms.surface_area;
+                    let rest = TermEnergies { implicit_solvent: terms.surface_area - surface, ..*terms };
+                    [rest.total(), surface, polar]
+                };
+                Some(at(1.0).iter().map(split).collect())
             }
             AlchemicalPath::Charges { .. } => {
                 let (plus, zero, minus) = (totals(1.0), totals(0.0), totals(-1.0));
-                (0..n)
-                    .map(|k| {
-                        let (even, odd) = (0.5 * (plus[k] + minus[k]) - zero[k], 0.5 * (plus[k] - minus[k]));
-                        odd + 2.0 * even * lambda[k]
-                    })
-                    .collect()
+                let parts = plus.into_iter().zip(zero).zip(minus);
+                let split = |((plus, zero), minus): ((f64, f64), f64)| {
+                    [zero, 0.5 * (plus - minus), 0.5 * (plus + minus) - zero]
+                };
+                Some(parts.map(split).collect())
             }
-            AlchemicalPath::SoftCore { .. } => {
-                self.frames::<Double>(&self.double, lambda, x_nm, &[], None, double()).1
-            }
+            AlchemicalPath::SoftCore { .. } => None,
         }
     }
 

@@ -247,7 +247,7 @@ pub fn solvated<L: Lane, const FORCES: bool, const NECK: bool>(
         let scaled = tables.scaled.as_ref().is_some_and(|scaled| scaled[idx]);
         *charge = if scaled { own * factors.charge } else { own };
     }
-    let (own, area) = radii(born, memory, factors.polar);
+    let (own, area) = radii(born, memory, factors.polar, factors.surface);
     own.to_f64(polar);
     area.to_f64(surface);
     let scale = factors.polar;
@@ -361,7 +361,12 @@ fn first_pass<L: Lane, const FORCES: bool, const NECK: bool, const PASS: u8>(
 
 /// Born radii, and the energies of single atoms: −½ τ q²/B and the surface term.
 #[inline(always)]
-fn radii<L: Lane>(born: &GeneralizedBorn<L::Scalar>, memory: &mut PairMemory<L>, polar_scale: L) -> (L, L) {
+fn radii<L: Lane>(
+    born: &GeneralizedBorn<L::Scalar>,
+    memory: &mut PairMemory<L>,
+    polar_scale: L,
+    surface_scale: L,
+) -> (L, L) {
     let (mut polar, mut surface) = (L::zero(), L::zero());
     let (inner, outer) = (L::splat(born.inner), L::splat(born.outer));
     for (idx, atom) in born.atoms.iter().enumerate() {
@@ -384,7 +389,7 @@ fn radii<L: Lane>(born: &GeneralizedBorn<L::Scalar>, memory: &mut PairMemory<L>,
             slope = half_square * (inner - outer) * inverse * inverse;
         }
         let square = inverse * inverse;
-        let area = L::splat(atom.surface) * square * square * square;
+        let area = L::splat(atom.surface) * square * square * square * surface_scale;
         surface = surface + area;
         slope = slope - L::constant(6.0) * area * inverse;
         memory.slopes[idx] = slope;

@@ -18,6 +18,8 @@ pub enum AlchemicalPath {
     None,
     /// All charges of the generalised-Born energy: U = U₀ + λ² U_GB. Coulomb's law and the surface term stay.
     GbCharges,
+    /// The whole implicit solvent, from the true vacuum: U = U₀ + λ² U_GB + λ U_surface.
+    ImplicitSolvent,
     /// The charges of these atoms everywhere, 1-4 interactions and generalised Born included.
     Charges {
         /// Atoms, from 0.
@@ -40,10 +42,10 @@ impl AlchemicalPath {
         let bad = |expected: String, found: String| Err(Error::invalid("alchemical path", expected, found));
         match self {
             Self::None => Ok(()),
-            Self::GbCharges if parameters.implicit_solvent.is_none() => {
-                bad("an implicit solvent, whose charges λ multiplies".into(), "vacuum".into())
+            Self::GbCharges | Self::ImplicitSolvent if parameters.implicit_solvent.is_none() => {
+                bad("an implicit solvent, which λ turns on".into(), "vacuum".into())
             }
-            Self::GbCharges => Ok(()),
+            Self::GbCharges | Self::ImplicitSolvent => Ok(()),
             Self::Charges { atoms } | Self::SoftCore { atoms, .. } => {
                 match atoms.iter().find(|atom| **atom >= n) {
                     Some(atom) => bad(format!("atoms from 0 to {}", n - 1), atom.to_string()),
@@ -68,7 +70,12 @@ impl AlchemicalPath {
         let one = L::constant(1.0);
         let lambda = L::from_f64(lambda);
         Factors {
-            polar: if matches!(self, Self::GbCharges) { lambda * lambda } else { one },
+            polar: if matches!(self, Self::GbCharges | Self::ImplicitSolvent) {
+                lambda * lambda
+            } else {
+                one
+            },
+            surface: if matches!(self, Self::ImplicitSolvent) { lambda } else { one },
             charge: if matches!(self, Self::Charges { .. }) { lambda } else { one },
             lambda,
         }

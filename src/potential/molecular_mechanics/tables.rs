@@ -71,7 +71,10 @@ impl<T: Copy> Pairs<T> {
     fn new(parameters: &Parameters, path: &AlchemicalPath) -> Self {
         let n_atoms = parameters.n_atoms();
         let n_pairs = n_atoms * n_atoms.saturating_sub(1) / 2;
-        let plain = matches!(path, AlchemicalPath::None | AlchemicalPath::GbCharges);
+        let plain = matches!(
+            path,
+            AlchemicalPath::None | AlchemicalPath::GbCharges | AlchemicalPath::ImplicitSolvent
+        );
         Self {
             n_atoms,
             stored: Vec::new(),

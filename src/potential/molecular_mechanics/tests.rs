@@ -269,6 +269,7 @@ fn lambda_has_its_meaning_and_its_derivative() {
     let physical = MolecularMechanics::new(&parameters).unwrap().energies(&x, None);
     let paths = [
         AlchemicalPath::GbCharges,
+        AlchemicalPath::ImplicitSolvent,
         AlchemicalPath::Charges { atoms: vec![0, 4, 5] },
         AlchemicalPath::SoftCore { atoms: vec![0, 4, 5], within: false },
         AlchemicalPath::SoftCore { atoms: (0..N).collect(), within: true },
@@ -278,6 +279,11 @@ fn lambda_has_its_meaning_and_its_derivative() {
         let at = |lambda: f64| mechanics.evaluate(Precision::Double, &[lambda; 3], &x, None);
         for (end, physical) in at(1.0).iter().zip(&physical) {
             assert!((end.total() - physical.total()).abs() < 1e-9, "{path:?}");
+        }
+        for (frame, polynomial) in mechanics.lambda_polynomials(&x).into_iter().flatten().enumerate() {
+            let [a, b, c] = polynomial;
+            let exact = at(0.3)[frame].total();
+            assert!((a + 0.3 * b + 0.09 * c - exact).abs() < 1e-9, "{path:?} {exact}");
         }
         for lambda in [0.0, 0.3, 1.0] {
             let h = 1e-5;
@@ -291,6 +297,13 @@ fn lambda_has_its_meaning_and_its_derivative() {
             }
             assert!(force_error(&mechanics, lambda, &x[..3 * N]) < 2e-4, "{path:?} at {lambda}");
         }
+    }
+    // Without any solvent it is the vacuum.
+    let vacuum = Parameters { implicit_solvent: None, ..parameters.clone() };
+    let vacuum = MolecularMechanics::new(&vacuum).unwrap().energies(&x, None);
+    let begin = MolecularMechanics::along(&parameters, AlchemicalPath::ImplicitSolvent).unwrap();
+    for (begin, vacuum) in begin.evaluate(Precision::Double, &[0.0; 3], &x, None).iter().zip(vacuum) {
+        assert!((begin.total() - vacuum.total()).abs() < 1e-9 && begin.implicit_solvent == 0.0);
     }
     // Without charges nothing is left of generalised Born but the surface.
     let bare = MolecularMechanics::along(&parameters, AlchemicalPath::Charges { atoms: (0..N).collect() })

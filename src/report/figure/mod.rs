@@ -6,6 +6,7 @@
 
 pub mod axis;
 pub mod color;
+pub mod forest;
 pub mod heat_map;
 pub mod lines;
 pub mod png;

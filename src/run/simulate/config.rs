@@ -217,6 +217,8 @@ pub enum NamedBonds {
 pub enum LambdaPath {
     /// λ multiplies the charges of generalised Born.
     GbCharges,
+    /// λ turns on the whole implicit solvent with its surface term.
+    ImplicitSolvent,
     /// λ multiplies the charges of `atoms`.
     Charges,
     /// λ turns on Lennard-Jones of `atoms` with a soft core.
@@ -463,7 +465,7 @@ impl ExchangeSettings {
                 foreign("temperatures", !self.temperatures.is_empty(), "temperatures")?;
                 let Some(path) = self.path else {
                     let message = "is missing: a ladder of λ needs it";
-                    let hint = "known: gb_charges, charges, soft_core";
+                    let hint = "known: gb_charges, implicit_solvent, charges, soft_core";
                     return Err(Error::config("replica_exchange.path", message, hint));
                 };
                 require_atoms("replica_exchange", path, self.atoms.is_some())?;
@@ -544,8 +546,8 @@ fn require_lambdas(place: &str, lambdas: &[f64], least: usize) -> Result<()> {
 }
 
 fn require_atoms(place: &str, path: LambdaPath, has_atoms: bool) -> Result<()> {
-    if path == LambdaPath::GbCharges && has_atoms {
-        let message = "`gb_charges` acts on every atom";
+    if matches!(path, LambdaPath::GbCharges | LambdaPath::ImplicitSolvent) && has_atoms {
+        let message = "implicit solvent acts on every atom";
         return Err(Error::config(format!("{place}.atoms"), message, "leave it out"));
     }
     Ok(())

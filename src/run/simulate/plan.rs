@@ -189,6 +189,7 @@ fn load(config: &SimulationConfig) -> Result<Molecule> {
             }
             match path {
                 LambdaPath::GbCharges => AlchemicalPath::GbCharges,
+                LambdaPath::ImplicitSolvent => AlchemicalPath::ImplicitSolvent,
                 LambdaPath::Charges => AlchemicalPath::Charges { atoms: selected },
                 LambdaPath::SoftCore => AlchemicalPath::SoftCore { atoms: selected, within: true },
             }

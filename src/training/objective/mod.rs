@@ -7,6 +7,7 @@
 
 pub mod denoising_score_matching;
 pub mod diffusive_classification;
+pub mod target_score_matching;
 
 use crate::registry::{Registry, entry};
 
@@ -16,6 +17,7 @@ pub static OBJECTIVES: Registry<dyn Objective, ()> = Registry::new(
     &[
         entry::<denoising_score_matching::DenoisingScoreMatching, _, _>("denoising_score_matching"),
         entry::<diffusive_classification::DiffusiveClassification, _, _>("diffusive_classification"),
+        entry::<target_score_matching::TargetScoreMatching, _, _>("target_score_matching"),
     ],
 );
 
@@ -28,10 +30,14 @@ pub struct Point<'a> {
     pub times: &'a [f64],
     /// g(t_k).
     pub deviations: &'a [f64],
+    /// The scale of the end that x_k is nearer to: a(t_k), or b(t_k) where that is larger.
+    pub scales: &'a [f64],
     /// β(t_k), the squared diffusion coefficient of the noising process.
     pub diffusions: &'a [f64],
     /// z_k with x_k = a x₀ + g z_k, `[k][3n]`.
     pub noise: &'a [f64],
+    /// Conditional scores of the data end, ∂ log p/∂x₀ / a(t_k), `[k][3n]`: empty where forces are not known.
+    pub scores: &'a [f64],
     /// ∂u/∂x at (x_k, t_k), `[k][3n]`; empty when no objective asks for it.
     pub gradients: &'a [f64],
     /// u(x_k, t_j) at `k * K + j`; only the diagonal is set when no objective asks for more.
@@ -62,6 +68,11 @@ pub trait Objective: Send + Sync {
     /// Does it read energies at other times than the conformation's own?
     fn needs_cross_energies(&self) -> bool;
 
+    /// Does it read the forces of the training frames?
+    fn needs_scores(&self) -> bool {
+        false
+    }
+
     /// The loss of one data point; adds `weight` times its derivatives.
     fn add(&self, point: &Point, weight: f64, cotangent: &mut Cotangent) -> f64;
 }
@@ -82,6 +93,8 @@ mod tests {
             buffer
         };
         let (noise, gradients, energies, offsets) = (normal(k * n), normal(k * n), normal(k * k), normal(k));
+        let scores = normal(k * n);
+        let scales = [0.9, 0.8, 0.4];
         let (times, deviations, diffusions) = ([0.01, 0.3, 0.7], [0.1, 0.5, 0.9], [0.3, 6.0, 14.0]);
         for entry in OBJECTIVES.entries {
             let mut table: toml::Table = entry.example.parse().unwrap();
@@ -93,8 +106,10 @@ mod tests {
                         degrees_of_freedom: n - 3,
                         times: &times,
                         deviations: &deviations,
+                        scales: &scales,
                         diffusions: &diffusions,
                         noise: &noise,
+                        scores: &scores,
                         gradients,
                         energies,
                         offsets,

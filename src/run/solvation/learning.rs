@@ -1,0 +1,159 @@
+//! Learning a path: from two ensembles an interpolant between them, from one a diffusion to noise.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::ends::{Ends, Molecule};
+use crate::error::Result;
+use crate::model::EnergyModel;
+use crate::model::checkpoint::{self, ModelCard, bead_types};
+use crate::model::data::{End, Pairing, TrainingData};
+use crate::model::fused::Weights;
+use crate::model::network::{self, Architecture, NETWORKS};
+use crate::potential::Noise;
+use crate::random::Streams;
+use crate::run::control::Control;
+use crate::run::training::{Training, seconds_trained};
+use crate::training::{TrainSettings, Trainer, validate};
+
+/// What is learned and how.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LearningSettings {
+    /// The path: an interpolant between two ensembles, a diffusion from one.
+    pub noise: Noise,
+    /// How frames of two ensembles are paired.
+    pub pairing: Pairing,
+    /// The network, with its `kind`.
+    pub network: toml::Table,
+    /// Training.
+    pub train: TrainSettings,
+}
+
+impl Default for LearningSettings {
+    fn default() -> Self {
+        let network = toml::Table::from_iter([("kind".to_string(), "whitened".into())]);
+        Self {
+            noise: Noise::Interpolant { strength: 1.0, t_min: 1e-6 },
+            pairing: Pairing::Independent,
+            network,
+            train: TrainSettings::default(),
+        }
+    }
+}
+
+/// The objective that ties the levels to each other.
+const CLASSIFICATION: &str = "diffusive_classification";
+
+impl LearningSettings {
+    /// Checks the settings; `place` is their key path.
+    pub fn validate(&self, place: &str) -> Result<()> {
+        self.noise.validate(&format!("{place}.noise"))?;
+        self.train.validate()?;
+        NETWORKS.build(&format!("{place}.network"), self.network.clone(), &()).map(|_| ())
+    }
+
+    /// The same steps without diffusive classification: score matching alone.
+    pub fn scores_alone(&self) -> Self {
+        let mut alone = self.clone();
+        for stage in &mut alone.train.stages {
+            stage.objectives.retain(|objective| {
+                objective.get("kind").and_then(toml::Value::as_str) != Some(CLASSIFICATION)
+            });
+        }
+        alone.train.stages.retain(|stage| !stage.objectives.is_empty());
+        alone
+    }
+
+    /// Conformations at which training evaluates the network.
+    pub fn n_training_evaluations(&self) -> u64 {
+        let of_stage = |stage: &crate::training::StageSettings| {
+            (stage.n_steps * stage.batch_size * stage.times.n_times) as u64
+        };
+        self.train.stages.iter().map(of_stage).sum()
+    }
+}
+
+/// A learned path.
+pub struct Learned {
+    /// The energies.
+    pub model: EnergyModel,
+    /// Held-out loss of denoising score matching per degree of freedom, by log(a²/g²).
+    pub held_out_loss: Vec<(f64, f64)>,
+    /// Wall clock of the training, over all of its sessions.
+    pub seconds: f64,
+}
+
+/// Noise levels of the final held-out loss.
+const VALIDATION_LEVELS: usize = 32;
+
+/// The model before its first step.
+pub fn untrained(
+    ends: &Ends,
+    molecule: &Molecule,
+    settings: &LearningSettings,
+    streams: &Streams,
+) -> Result<EnergyModel> {
+    let data = ends.training_data(settings.pairing);
+    let types = bead_types(&molecule.atom_names);
+    let architecture = Architecture::new(types, molecule.bonds.clone(), settings.noise);
+    let network = NETWORKS.build("network", settings.network.clone(), &())?;
+    let context = network::Context { architecture: &architecture, data: &data, streams };
+    let built = network.build(&context)?;
+    let weights = Weights::initial(&built.program, streams);
+    Ok(EnergyModel::new(architecture, ends.length_scale_nm, built.program, built.time_table, weights))
+}
+
+/// Trains in `directory`, from where an interrupted training goes on; a finished one is read.
+#[expect(clippy::too_many_arguments, reason = "each of them is a different thing")]
+pub fn learn(
+    ends: &Ends,
+    molecule: &Molecule,
+    settings: &LearningSettings,
+    directory: &Path,
+    run: &Path,
+    part: &str,
+    streams: Streams,
+    control: &Control,
+) -> Result<Learned> {
+    let size = ends.space.dimension();
+    let held_out: Vec<Vec<f32>> =
+        ends.ends.iter().map(|end| end.held_out.iter().map(|x| *x as f32).collect()).collect();
+    let held_out_end = |k: usize| held_out.get(k).map(|frames| End { frames, scores: &[] });
+    let data = ends.training_data(settings.pairing);
+    let of_held_out =
+        TrainingData { first: held_out_end(0).unwrap_or_default(), second: held_out_end(1), ..data };
+    debug_assert!(of_held_out.first.frames.len() >= size);
+    let model = if directory.join("model.toml").is_file() {
+        checkpoint::load(directory)?.0
+    } else {
+        std::fs::create_dir_all(directory).map_err(crate::error::Error::io("create", directory))?;
+        let initial = untrained(ends, molecule, settings, &streams)?;
+        let trainer = Trainer::new(initial, &settings.train, data, streams)?;
+        let training = Training {
+            settings: &settings.train,
+            held_out: Some(of_held_out),
+            streams,
+            directory,
+            run,
+            control,
+            part,
+        };
+        let model = training.run(trainer)?;
+        let card = ModelCard {
+            length_scale_nm: ends.length_scale_nm,
+            temperature_kelvin: molecule.temperature_kelvin,
+            bead_names: molecule.atom_names.clone(),
+            bead_types: model.architecture.bead_types.clone(),
+            bonds: model.architecture.bonds.clone(),
+            n_time_rows: model.time_table.n_rows(),
+            noise: settings.noise,
+            network: settings.network.clone(),
+        };
+        checkpoint::save(directory, &model, &card)?;
+        model
+    };
+    let held_out_loss = validate(&model, &of_held_out, &streams, VALIDATION_LEVELS)?;
+    Ok(Learned { model, held_out_loss, seconds: seconds_trained(directory) })
+}
