@@ -12,6 +12,7 @@ pub mod directory;
 pub mod energy;
 pub mod ensemble;
 pub mod frames;
+pub mod generator;
 pub mod parts;
 pub mod plan;
 pub mod pmf;
