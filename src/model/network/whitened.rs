@@ -11,8 +11,8 @@
 //! 1/s_k(t) of each feature, so a stiff bond needs no large weights.
 //!
 //! With all atoms the features are those of [`crate::model::atomic_features`], in which a force field is
-//! nearly Σ_k w_k z_k²/2 + b_k z_k: w_k has either sign and starts at 1 for bonds and angles, r(z) is linear up
-//! to 20 standard deviations, and powers of distances and multiples of dihedrals enter Σ b_k r(z_k) alone. Where
+//! nearly Σ_k w_k z_k²/2 + b_k z_k: w_k has either sign and starts at 1 for bonds and angles and ¼ for volumes,
+//! r(z) is linear up to 20 standard deviations, and powers of distances and multiples of dihedrals enter Σ b_k r(z_k) alone. Where
 //! noise outweighs the width of bonds and angles, their deviations are correlated because they share atoms:
 //! so squares Σ_m d_m(t) q((A z)_m + a_m(t)) of learned combinations are added.
 
@@ -251,11 +251,14 @@ impl Described {
                 p.unary(rows, Unary::Softplus)
             }
             Self::Atoms(features) => {
-                let n = features.n_bonds + features.angles.len();
+                let (n, n_stiff) = (features.n_bonds + features.angles.len(), features.n_stiff());
                 let stiff = p.slice_rows(of_time, start, n);
                 let stiff = p.shift(stiff, 1.0);
-                let soft = p.slice_rows(of_time, start + n, features.n_inputs() - n);
-                p.concat(vec![stiff, soft])
+                // A tetrahedral centre has four volumes. Mirror images differ in nothing else that is stiff.
+                let volumes = p.slice_rows(of_time, start + n, n_stiff - n);
+                let volumes = p.shift(volumes, 0.25);
+                let soft = p.slice_rows(of_time, start + n_stiff, features.n_inputs() - n_stiff);
+                p.concat(vec![stiff, volumes, soft])
             }
         }
     }
