@@ -65,6 +65,11 @@ pub fn main() -> ExitCode {
 
 fn dispatch(arguments: &Arguments) -> Result<ExitCode> {
     match &arguments.command {
+        Command::Check(of_run) if run::solvation::is_solvation(&of_run.config) => {
+            let plan = run::solvation::check(&of_run.request()?)?;
+            print_plan(arguments, &plan.to_json(), plan.text(), &plan.sentence());
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Check(of_run) if run::simulate::plan::is_simulation(&of_run.config) => {
             let plan = run::simulate::check(&of_run.request()?)?;
             print_plan(arguments, &plan.to_json(), plan.text(), &plan.sentence());

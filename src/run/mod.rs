@@ -108,6 +108,9 @@ pub fn check(request: &Request) -> Result<Plan> {
 
 /// The main job: every stage of the main configuration and its variants, then the report.
 pub fn run(request: &Request, control: &Control) -> Result<Outcome> {
+    if solvation::is_solvation(&request.config) {
+        return solvation::run(request, control);
+    }
     let plan = Plan::resolve(request)?;
     let variants = chosen_variants(request, &plan)?;
     let of_variant = |name: &str| Layout::at(plan.out.join("variants").join(name));

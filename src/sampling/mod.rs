@@ -14,11 +14,13 @@ mod equilibrium;
 mod exchange;
 pub mod kernel;
 mod langevin;
+mod particle_diffusion;
 mod particles;
 mod replica_exchange;
 mod resampling;
 mod reverse_diffusion;
 mod sequential_monte_carlo;
+mod switching;
 mod torsion_pivot;
 mod walkers;
 
@@ -28,6 +30,7 @@ pub use equilibrium::{Equilibrium, EquilibriumBlock, EquilibriumSettings, Equili
 pub use exchange::{Exchange, Journey, Ladder, PairTally, Swap, ThermodynamicState, geometric_temperatures};
 pub use kernel::{Kernel, LocalMove, Outcome, Step, StepSizeAdapter};
 pub use langevin::{Langevin, LangevinBlock, LangevinSettings, LangevinState, LangevinUnits};
+pub use particle_diffusion::{ParticleDiffusionSettings, particle_diffusion};
 pub use particles::{
     LogNormalizer, ParticleSchedule, ParticleState, Population, SequentialMonteCarloSettings, SmcLevel,
 };
@@ -40,6 +43,7 @@ pub use reverse_diffusion::{
     reverse_diffusion,
 };
 pub use sequential_monte_carlo::{SequentialMonteCarlo, pilot_schedule, sequential_monte_carlo};
+pub use switching::{Switched, SwitchingLevels, SwitchingSettings, switch, switching_schedule};
 pub use torsion_pivot::{PivotBond, TorsionPivot, rotatable_bonds};
 pub use walkers::Walkers;
 

@@ -77,8 +77,26 @@ pub struct ParticleSchedule {
     pub lambda: Vec<f64>,
     /// Step size of the moves at each level.
     pub step_size: Vec<f64>,
+    /// Where particles are carried: mean of |∇u|² per degree of freedom at each level, which says how wide the law
+    /// of the next level is around what reverse diffusion predicts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub squared_scores: Vec<f64>,
     /// Conformations that the pilot run evaluated.
     pub n_energy_evaluations: u64,
+}
+
+impl ParticleSchedule {
+    /// The same levels with the same steps in the opposite order, so that works of both directions belong
+    /// to one protocol.
+    pub fn reversed(&self) -> Self {
+        let backwards = |values: &[f64]| values.iter().rev().copied().collect();
+        Self {
+            lambda: backwards(&self.lambda),
+            step_size: backwards(&self.step_size),
+            squared_scores: backwards(&self.squared_scores),
+            ..self.clone()
+        }
+    }
 }
 
 /// log Z with its error.

@@ -151,11 +151,48 @@ impl ReplicaExchange<'_> {
     pub fn start(&self, progress: &mut Progress<'_>) -> Result<ReplicaState> {
         self.settings.validate("replica_exchange")?;
         self.bridge.validate()?;
-        let n_levels = self.settings.n_levels;
-        let mut distances: Vec<f64> = (0..n_levels).map(|k| k as f64 / (n_levels - 1) as f64).collect();
-        // Parts 0x5245_0000 and on of the streams are those before the samples that count.
-        let part = |k: u64| self.streams.derive(0x5245_0000 + k);
-        let (mut state, mut adapters) = self.anneal(&distances, &part(0))?;
+        let (state, adapters) = self.anneal(&self.first_distances(), &self.part(0))?;
+        self.settle(state, adapters, progress)
+    }
+
+    /// As [`Self::start`], from these positions, `[ladder][level][coordinate]`, for levels at equal distances
+    /// along the route, instead of annealing.
+    pub fn start_at(&self, x: Vec<f64>, progress: &mut Progress<'_>) -> Result<ReplicaState> {
+        self.settings.validate("replica_exchange")?;
+        self.bridge.validate()?;
+        let n_slots = self.settings.n_ladders * self.settings.n_levels;
+        let wanted = n_slots * self.bridge.path.space().dimension();
+        if x.len() != wanted {
+            let found = x.len().to_string();
+            return Err(Error::invalid("positions of replicas", format!("{wanted} numbers"), found));
+        }
+        let target = self.settings.local_move.target_acceptance();
+        let adapter = StepSizeAdapter::new(0.5 * self.bridge.reference_deviation, target);
+        let distances = self.first_distances();
+        let state = self.state_of(distances.iter().map(|&s| self.bridge.route.lambda(s)).collect(), x);
+        self.settle(state, vec![adapter; self.settings.n_levels], progress)
+    }
+
+    /// Levels at equal distances.
+    fn first_distances(&self) -> Vec<f64> {
+        let last = self.settings.n_levels - 1;
+        (0..=last).map(|k| k as f64 / last as f64).collect()
+    }
+
+    /// Parts 0x5245_0000 and on of the streams are those before the samples that count.
+    fn part(&self, k: u64) -> Streams {
+        self.streams.derive(0x5245_0000 + k)
+    }
+
+    /// Places the levels, adapts the steps and burns in.
+    fn settle(
+        &self,
+        mut state: ReplicaState,
+        mut adapters: Vec<StepSizeAdapter>,
+        progress: &mut Progress<'_>,
+    ) -> Result<ReplicaState> {
+        let part = |k: u64| self.part(k);
+        let mut distances = self.first_distances();
         let total: usize = (0..self.settings.n_placements)
             .map(|round| self.settings.n_placement_sweeps << round)
             .sum::<usize>()
@@ -247,17 +284,24 @@ impl ReplicaExchange<'_> {
                 x[(ladder * n_levels + level) * d..][..d].copy_from_slice(position);
             }
         }
-        let state = ReplicaState {
+        let mut state = self.state_of(lambda, x);
+        state.step_size = adapters.iter().map(StepSizeAdapter::step_size).collect();
+        Ok((state, adapters))
+    }
+
+    /// Replicas that have not moved yet.
+    fn state_of(&self, lambda: Vec<f64>, x: Vec<f64>) -> ReplicaState {
+        let (n_levels, n_ladders) = (self.settings.n_levels, self.settings.n_ladders);
+        ReplicaState {
             block: 0,
             n_sweeps: 0,
+            step_size: vec![0.5 * self.bridge.reference_deviation; n_levels],
             lambda,
-            step_size: adapters.iter().map(StepSizeAdapter::step_size).collect(),
             x,
             replicas: (0..n_ladders * n_levels).map(|slot| slot % n_levels).collect(),
             ends: vec![0; n_ladders * n_levels],
             n_round_trips: 0,
-        };
-        Ok((state, adapters))
+        }
     }
 
     /// Sweeps of local moves and one swap each; `after` sees the walkers after every sweep.
@@ -448,6 +492,48 @@ mod tests {
                 let std_error = std_error.hypot(reference_error);
                 assert!((value - reference).abs() < 4.0 * std_error, "{value} {reference} ± {std_error}");
             }
+        }
+    }
+
+    /// From diffusion time on to another energy, from positions that are given: the ends are what they should be.
+    #[test]
+    fn a_sequence_is_sampled_from_given_positions() {
+        use crate::potential::analytic::{ExactPotential as _, Harmonic};
+        use crate::potential::{AtLambda, GeometricPath, Piece, Route, Sequence};
+        use crate::sampling::testing::sample_many;
+        let path = centred_mixture();
+        let data_end = AtLambda { path: &path, lambda: path.range().0 };
+        let target = Harmonic::new(path.space(), 2.0, vec![0.0; 9]).unwrap();
+        assert!(target.log_normalizer() > 0.0);
+        let line = GeometricPath::new(&data_end, &target).unwrap();
+        let sequence = Sequence::new(vec![
+            Piece { path: &path, route: Route::LogSnr { noise: path.noise } },
+            Piece { path: &line, route: Route::Linear { from: 0.0, to: 1.0 } },
+        ])
+        .unwrap();
+        let settings = ReplicaExchangeSettings {
+            n_levels: 12,
+            n_ladders: 48,
+            n_local_moves: 3,
+            n_placement_sweeps: 10,
+            n_burn_in: 100,
+            ..Default::default()
+        };
+        let bridge = Bridge { path: &sequence, route: sequence.route(), reference_deviation: 1.0 };
+        let exchange = ReplicaExchange { bridge, settings, streams: Streams::new(3) };
+        let x = sample_many(&path, path.range().0, 12 * 48, 1);
+        assert!(exchange.start_at(x[9..].to_vec(), &mut silent).is_err());
+        let mut state = exchange.start_at(x, &mut silent).unwrap();
+        let block = exchange.block(&mut state, 200, &mut silent).unwrap();
+        assert_eq!((state.lambda[0], state.lambda[11]), (0.0, 2.0));
+        assert!(state.n_round_trips > 100, "{}", state.n_round_trips);
+        // 6 degrees of freedom of variance ½ at the end, of variance 1 (all but) at the noise end.
+        for (level, expected) in [(11, 3.0), (0, 6.0)] {
+            let (mean, error) = mean_and_error((0..48).map(|ladder| {
+                let of_ladder = block.samples[level].chunks_exact(9).skip(ladder).step_by(48);
+                of_ladder.map(|x| x.iter().map(|x| x * x).sum::<f64>()).sum::<f64>() / 200.0
+            }));
+            assert!((mean - expected).abs() < 4.0 * error, "level {level}: {mean} ± {error}");
         }
     }
 

@@ -136,16 +136,16 @@ pub struct ReverseDiffusionResult {
 
 /// a, g² and the coefficients of the stochastic differential equation at one time.
 #[derive(Clone, Copy)]
-struct At {
+pub(super) struct At {
     t: f64,
-    scale: f64,
-    variance: f64,
+    pub scale: f64,
+    pub variance: f64,
     drift: f64,
     diffusion: f64,
 }
 
 impl At {
-    fn new(noise: &Noise, t: f64) -> Self {
+    pub fn new(noise: &Noise, t: f64) -> Self {
         Self {
             t,
             scale: noise.scale(t),
@@ -156,7 +156,7 @@ impl At {
     }
 
     /// Coefficients of the posterior at `to` given x here, mean = c_x x + c_u ∇u, and its deviation.
-    fn posterior(&self, to: &At, eta: f64) -> (f64, f64, f64) {
+    pub fn posterior(&self, to: &At, eta: f64) -> (f64, f64, f64) {
         let ratio = self.scale / to.scale;
         let variance =
             eta * eta * (self.variance - ratio * ratio * to.variance) * to.variance / self.variance;

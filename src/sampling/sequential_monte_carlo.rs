@@ -10,13 +10,18 @@
 //! sample size (Zhou, Johansen and Aston 2016) allows, and adapts the step of the moves. The particles
 //! that count use that schedule unchanged, so that nothing in their weights depends on themselves. They
 //! are divided into islands that never exchange particles: the spread of the islands' Z is the error.
+//!
+//! Particles can also start as samples of the law at the start of the route ([`SequentialMonteCarlo::from_samples`]);
+//! Z is then relative to that law. And along diffusion time they can be carried from level to level by reverse
+//! diffusion instead of staying where they are ([`super::particle_diffusion()`]).
 
 use super::kernel::{count_diverged, mean_acceptance};
+use super::particle_diffusion::carry;
 use super::particles::{ParticleSchedule, ParticleState, Population, SmcLevel, combine_islands};
 use super::resampling::{effective_sample_size_log, systematic_resampling};
 use super::{Bridge, Kernel, Progress, SequentialMonteCarloSettings, StepSizeAdapter, Walkers};
-use crate::error::Result;
-use crate::potential::log_sum_exp;
+use crate::error::{Error, Result};
+use crate::potential::{Noise, log_sum_exp};
 use crate::random::{Purpose, Streams};
 
 /// A run that proceeds level by level and can be stored in between.
@@ -27,6 +32,8 @@ pub struct SequentialMonteCarlo<'a> {
     state: ParticleState,
     walkers: Walkers,
     kernel: Box<dyn Kernel>,
+    /// The process whose reverse carries particles between levels with λ from 0 (noise) to 1 (data).
+    carried_by: Option<Noise>,
 }
 
 impl<'a> SequentialMonteCarlo<'a> {
@@ -41,25 +48,78 @@ impl<'a> SequentialMonteCarlo<'a> {
     }
 
     /// As [`Self::start`], for a pilot run on one island as well.
-    fn start_unchecked(
+    pub(super) fn start_unchecked(
         bridge: Bridge<'a>,
         settings: SequentialMonteCarloSettings,
         streams: Streams,
     ) -> Result<Self> {
         bridge.validate()?;
+        let x = bridge.draw_reference(settings.n_particles, &streams, Purpose::Particle);
+        Self::at(bridge, settings, streams, x, 0)
+    }
+
+    /// Starts from samples of the law at the start of the route, `[particle][coordinate]`; the first level of a
+    /// schedule is then behind them. log Z is relative to that law.
+    pub fn from_samples(
+        bridge: Bridge<'a>,
+        settings: SequentialMonteCarloSettings,
+        streams: Streams,
+        x: Vec<f64>,
+    ) -> Result<Self> {
+        settings.validate("sequential_monte_carlo")?;
+        Self::from_samples_unchecked(bridge, settings, streams, x)
+    }
+
+    /// As [`Self::from_samples`], on one island as well.
+    pub(super) fn from_samples_unchecked(
+        bridge: Bridge<'a>,
+        settings: SequentialMonteCarloSettings,
+        streams: Streams,
+        x: Vec<f64>,
+    ) -> Result<Self> {
+        bridge.validate()?;
+        let wanted = settings.n_particles * bridge.path.space().dimension();
+        if x.is_empty() || x.len() != wanted {
+            return Err(Error::invalid(
+                "samples to start from",
+                format!("{wanted} numbers"),
+                x.len().to_string(),
+            ));
+        }
+        Self::at(bridge, settings, streams, x, 1)
+    }
+
+    fn at(
+        bridge: Bridge<'a>,
+        settings: SequentialMonteCarloSettings,
+        streams: Streams,
+        x: Vec<f64>,
+        next_level: usize,
+    ) -> Result<Self> {
         let n = settings.n_particles;
         let n_per_island = n / settings.n_islands;
         let state = ParticleState {
-            next_level: 0,
-            x: bridge.draw_reference(n, &streams, Purpose::Particle),
+            next_level,
+            x,
             log_weights: vec![-(n_per_island as f64).ln(); n],
             line_log_weights: vec![0.0; n],
             ancestors: (0..n).collect(),
             island_log_z: vec![0.0; settings.n_islands],
             levels: Vec::new(),
-            n_energy_evaluations: 0,
+            n_energy_evaluations: if next_level > 0 { n as u64 } else { 0 },
         };
         Self::resume(bridge, settings, streams, state)
+    }
+
+    /// The same, with particles carried by the reverse of this process between levels with λ from 0 to 1.
+    pub(super) fn carried_by(mut self, noise: Noise) -> Self {
+        self.carried_by = Some(noise);
+        self
+    }
+
+    /// Makes so many moves at the levels that follow.
+    pub(super) fn set_n_moves(&mut self, n_moves: usize) {
+        self.settings.n_moves = n_moves;
     }
 
     /// Continues from a stored state, with the settings and seed that it was made with.
@@ -73,7 +133,7 @@ impl<'a> SequentialMonteCarlo<'a> {
         let lambda = vec![lambda; settings.n_particles];
         let walkers = Walkers::new(bridge.path, state.x.clone(), lambda, &streams, Purpose::Particle)?;
         let kernel = settings.local_move.kernel(&walkers);
-        Ok(Self { bridge, settings, streams, state, walkers, kernel })
+        Ok(Self { bridge, settings, streams, state, walkers, kernel, carried_by: None })
     }
 
     /// What to store in order to continue later.
@@ -87,7 +147,9 @@ impl<'a> SequentialMonteCarlo<'a> {
         if level >= schedule.lambda.len() {
             return Ok(false);
         }
-        self.do_level(schedule.lambda[level], &mut |_| schedule.step_size[level])?;
+        let squared_score =
+            level.checked_sub(1).and_then(|before| schedule.squared_scores.get(before).copied());
+        self.do_level(schedule.lambda[level], squared_score, &mut |_| schedule.step_size[level])?;
         Ok(true)
     }
 
@@ -110,10 +172,15 @@ impl<'a> SequentialMonteCarlo<'a> {
 
     /// Weights, resamples and moves. `step_size` is told the acceptance of the previous move (none
     /// before the first) and gives the step of the next.
-    fn do_level(&mut self, lambda: f64, step_size: &mut dyn FnMut(Option<f64>) -> f64) -> Result<()> {
+    fn do_level(
+        &mut self,
+        lambda: f64,
+        squared_score: Option<f64>,
+        step_size: &mut dyn FnMut(Option<f64>) -> f64,
+    ) -> Result<()> {
         let level = self.state.next_level;
         let before = self.walkers.n_energy_evaluations;
-        self.weight(lambda)?;
+        self.weight(lambda, squared_score)?;
         let (ess, ess_without_resampling) =
             (self.effective_sample_size(), effective_sample_size_log(&self.state.line_log_weights));
         let resampled = self.resample(level);
@@ -155,19 +222,27 @@ impl<'a> SequentialMonteCarlo<'a> {
     }
 
     /// Takes the particles to λ and their weights with them.
-    fn weight(&mut self, lambda: f64) -> Result<()> {
+    fn weight(&mut self, lambda: f64, squared_score: Option<f64>) -> Result<()> {
         let d = self.walkers.space().dimension();
         let old: Vec<f64> = if self.state.next_level == 0 {
             self.walkers.x.chunks_exact(d).map(|x| self.bridge.reference_energy(x)).collect()
         } else {
             self.walkers.u.clone()
         };
+        let carried = match self.carried_by {
+            Some(noise) if self.state.next_level > 0 => {
+                let part = self.streams.derive(0x4341_0000 + self.state.next_level as u64);
+                carry(&mut self.walkers, &noise, lambda, squared_score, &part)
+            }
+            _ => None,
+        };
         self.walkers.lambda.fill(lambda);
         self.walkers.evaluate(self.bridge.path)?;
         let per_island = self.settings.n_particles / self.settings.n_islands;
         for (i, (old, new)) in old.iter().zip(&self.walkers.u).enumerate() {
+            let log_kernels = carried.as_ref().map_or(0.0, |log_kernels| log_kernels[i]);
             // A particle whose energy is not a number has no weight.
-            let increment = if new.is_nan() { f64::NEG_INFINITY } else { old - new };
+            let increment = if new.is_nan() { f64::NEG_INFINITY } else { old - new + log_kernels };
             self.state.log_weights[i] += increment;
             self.state.line_log_weights[i] += increment;
         }
@@ -180,6 +255,22 @@ impl<'a> SequentialMonteCarlo<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Weighted mean of |∇u|² per degree of freedom.
+    fn squared_score(&self) -> f64 {
+        let space = self.walkers.space();
+        let (mut sum, mut total) = (0.0, 0.0);
+        for (gradient, w) in
+            self.walkers.gradient.chunks_exact(space.dimension()).zip(&self.state.log_weights)
+        {
+            let square = gradient.iter().map(|g| g * g).sum::<f64>();
+            if square.is_finite() {
+                sum += w.exp() * square;
+                total += w.exp();
+            }
+        }
+        sum / (total * space.degrees_of_freedom() as f64)
     }
 
     fn effective_sample_size(&self) -> f64 {
@@ -269,35 +360,69 @@ pub fn pilot_schedule(
     streams: &Streams,
     progress: &mut Progress<'_>,
 ) -> Result<ParticleSchedule> {
-    let pilot_settings =
-        SequentialMonteCarloSettings { n_particles: settings.n_pilot, n_islands: 1, ..*settings };
+    let (settings, streams) = pilot_run(settings, streams);
+    SequentialMonteCarlo::start_unchecked(bridge, settings, streams)?.pilot(None, progress)
+}
+
+/// Settings and streams of a pilot run.
+pub(super) fn pilot_run(
+    settings: &SequentialMonteCarloSettings,
+    streams: &Streams,
+) -> (SequentialMonteCarloSettings, Streams) {
+    let settings = SequentialMonteCarloSettings { n_particles: settings.n_pilot, n_islands: 1, ..*settings };
     // Part 0x5043 of the streams: no number is shared with the run that counts.
-    let streams = streams.derive(0x5043);
-    let mut run = SequentialMonteCarlo::start_unchecked(bridge, pilot_settings, streams)?;
-    let target = settings.local_move.target_acceptance();
-    let mut adapter = StepSizeAdapter::new(0.5 * bridge.reference_deviation, target);
-    let mut schedule =
-        ParticleSchedule { lambda: Vec::new(), step_size: Vec::new(), n_energy_evaluations: 0 };
-    let (mut s, mut step) = (0.0, 0.01);
-    loop {
-        let lambda = bridge.route.lambda(s);
-        adapter.refresh();
-        run.do_level(lambda, &mut |acceptance| {
-            acceptance.into_iter().for_each(|acceptance| adapter.update(acceptance));
-            adapter.step_size()
-        })?;
-        schedule.lambda.push(lambda);
-        schedule.step_size.push(adapter.step_size());
-        progress(s)?;
-        if s >= 1.0 {
-            break;
+    (settings, streams.derive(0x5043))
+}
+
+impl SequentialMonteCarlo<'_> {
+    /// Follows the route to its end with levels where the conditional effective sample size wants them, or
+    /// through these λ, and adapts the step of the moves at each.
+    pub(super) fn pilot(
+        mut self,
+        lambda: Option<&[f64]>,
+        progress: &mut Progress<'_>,
+    ) -> Result<ParticleSchedule> {
+        let target = self.settings.local_move.target_acceptance();
+        let mut adapter = StepSizeAdapter::new(0.5 * self.bridge.reference_deviation, target);
+        let mut schedule = ParticleSchedule {
+            lambda: vec![],
+            step_size: vec![],
+            squared_scores: vec![],
+            n_energy_evaluations: 0,
+        };
+        let (mut s, mut step) = (0.0, 0.01);
+        loop {
+            let level = schedule.lambda.len();
+            let here = lambda.map_or_else(|| self.bridge.route.lambda(s), |lambda| lambda[level]);
+            adapter.refresh();
+            self.do_level(here, schedule.squared_scores.last().copied(), &mut |acceptance| {
+                acceptance.into_iter().for_each(|acceptance| adapter.update(acceptance));
+                adapter.step_size()
+            })?;
+            schedule.lambda.push(here);
+            schedule.step_size.push(adapter.step_size());
+            if self.carried_by.is_some() {
+                schedule.squared_scores.push(self.squared_score());
+            }
+            match lambda {
+                Some(lambda) => s = (level + 1) as f64 / lambda.len() as f64,
+                None if s < 1.0 => {
+                    progress(s)?;
+                    let next = self.next_distance(s, step)?;
+                    step = (next - s).max(1e-4);
+                    s = next;
+                    continue;
+                }
+                None => {}
+            }
+            progress(s)?;
+            if s >= 1.0 {
+                break;
+            }
         }
-        let next = run.next_distance(s, step)?;
-        step = (next - s).max(1e-4);
-        s = next;
+        schedule.n_energy_evaluations = self.walkers.n_energy_evaluations;
+        Ok(schedule)
     }
-    schedule.n_energy_evaluations = run.walkers.n_energy_evaluations;
-    Ok(schedule)
 }
 
 /// A pilot run and a run, from start to end.

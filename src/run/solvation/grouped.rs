@@ -1,0 +1,81 @@
+//! Standard errors from groups of samples that are independent of each other, and rows of learned roads.
+
+use serde::{Deserialize, Serialize};
+
+use super::Road;
+use crate::free_energy::alchemical::{Severity, Verdict};
+use crate::free_energy::bennett::bennett;
+
+/// A road along which a learned energy was evaluated as well.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LearnedRoad {
+    /// The row of the table; its evaluations are those of physical energies.
+    pub road: Road,
+    /// Conformations of which the learned energy was computed, training not counted.
+    pub n_model_evaluations: u64,
+}
+
+/// A number and its standard error by the jackknife over groups: `statistic` is given the group to leave out.
+pub fn jackknife(n_groups: usize, statistic: impl Fn(Option<usize>) -> f64) -> (f64, f64) {
+    let value = statistic(None);
+    let without: Vec<f64> = (0..n_groups).map(|group| statistic(Some(group))).collect();
+    let mean = without.iter().sum::<f64>() / n_groups as f64;
+    let spread: f64 = without.iter().map(|value| (value - mean).powi(2)).sum();
+    let std_error = (spread * (n_groups as f64 - 1.0) / n_groups as f64).sqrt();
+    (value, if std_error.is_finite() { std_error } else { f64::INFINITY })
+}
+
+/// Works of samples with the group of each.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Works {
+    /// kT.
+    pub kt: Vec<f64>,
+    /// Below the number of groups.
+    pub groups: Vec<usize>,
+}
+
+impl Works {
+    /// Without those of one group.
+    pub fn without(&self, group: Option<usize>) -> Vec<f64> {
+        let kept = self.kt.iter().zip(&self.groups).filter(|(_, of)| Some(**of) != group);
+        kept.map(|(work, _)| *work).collect()
+    }
+
+    /// Their mean without one group.
+    pub fn mean(&self, group: Option<usize>) -> f64 {
+        let kept = self.without(group);
+        kept.iter().sum::<f64>() / kept.len() as f64
+    }
+
+    /// Standard deviation.
+    pub fn deviation(&self) -> f64 {
+        let mean = self.mean(None);
+        let sum: f64 = self.kt.iter().map(|work| (work - mean).powi(2)).sum();
+        (sum / (self.kt.len() as f64 - 1.0)).sqrt()
+    }
+}
+
+/// Bennett's ratio with the error by groups, or the asymptotic one where that is larger.
+pub fn bennett_by_groups(forward: &Works, reverse: &Works, n_groups: usize) -> (f64, f64) {
+    let ratio = |group| {
+        bennett(&forward.without(group), &reverse.without(group)).map_or(f64::NAN, |estimate| estimate.value)
+    };
+    let (value, std_error) = jackknife(n_groups, ratio);
+    let asymptotic = bennett(&forward.kt, &reverse.kt).map_or(f64::INFINITY, |estimate| estimate.std_error);
+    (value, std_error.max(asymptotic))
+}
+
+/// What a reader is told about the two ends of a process that share a fraction of their samples.
+pub fn overlap_verdict(place: &str, overlap: f64) -> Option<Verdict> {
+    let percent = 100.0 * overlap;
+    let (severity, remark) = if overlap.is_nan() || overlap < 0.003 {
+        (Severity::Untrustworthy, "the number is not determined by these samples")
+    } else if overlap < 0.03 {
+        (Severity::Warning, "the error may be too small")
+    } else {
+        return None;
+    };
+    let message =
+        format!("{place}: the two directions have {percent:.2} % of their samples in common; {remark}");
+    Some(Verdict::new(severity, "low_overlap", message))
+}
