@@ -296,3 +296,8 @@ fn an_interpolant_learns_the_laws_between_two_ensembles() {
     let Err(error) = Trainer::new(model, &settings, coupled, Streams::new(8)) else { panic!("accepted") };
     assert!(error.to_string().contains("independent"), "{error}");
 }
+
+#[test]
+fn the_settings_for_atoms_are_valid() {
+    TrainSettings::of_atoms().validate().unwrap();
+}
