@@ -113,6 +113,9 @@ pub fn run(request: &Request, control: &Control) -> Result<Outcome> {
     if solvation::is_solvation(&request.config) {
         return solvation::run(request, control);
     }
+    if generator::is_generator(&request.config) {
+        return generator::run(request, control);
+    }
     let plan = Plan::resolve(request)?;
     let variants = chosen_variants(request, &plan)?;
     let of_variant = |name: &str| Layout::at(plan.out.join("variants").join(name));
