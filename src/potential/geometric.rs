@@ -24,6 +24,17 @@ impl<'a> GeometricPath<'a> {
         }
         Ok(Self { first, last })
     }
+
+    /// The end at which all conformations are: the other one need not be evaluated.
+    fn common_end(&self, lambda: &[f64]) -> Option<&'a dyn ReducedPotential> {
+        if lambda.iter().all(|lambda| *lambda == 0.0) {
+            Some(self.first)
+        } else if lambda.iter().all(|lambda| *lambda == 1.0) {
+            Some(self.last)
+        } else {
+            None
+        }
+    }
 }
 
 impl PotentialPath for GeometricPath<'_> {
@@ -36,6 +47,9 @@ impl PotentialPath for GeometricPath<'_> {
     }
 
     fn energies(&self, lambda: &[f64], x: &[f64], u: &mut [f64]) -> Result<()> {
+        if let Some(end) = self.common_end(lambda) {
+            return end.energies(x, u);
+        }
         let mut first = vec![0.0; u.len()];
         self.first.energies(x, &mut first)?;
         self.last.energies(x, u)?;
@@ -52,6 +66,9 @@ impl PotentialPath for GeometricPath<'_> {
         u: &mut [f64],
         gradient: &mut [f64],
     ) -> Result<()> {
+        if let Some(end) = self.common_end(lambda) {
+            return end.energies_and_gradients(x, u, gradient);
+        }
         let (mut first, mut first_gradient) = (vec![0.0; u.len()], vec![0.0; gradient.len()]);
         self.first.energies_and_gradients(x, &mut first, &mut first_gradient)?;
         self.last.energies_and_gradients(x, u, gradient)?;
@@ -90,6 +107,39 @@ fn blend(first: f64, last: f64, lambda: f64) -> f64 {
 mod tests {
     use super::*;
     use crate::potential::analytic::{DoubleWell, Harmonic};
+
+    /// Refuses to be evaluated.
+    struct Unavailable;
+
+    impl ReducedPotential for Unavailable {
+        fn space(&self) -> Space {
+            Space::Euclidean { dimension: 2 }
+        }
+
+        fn energies(&self, _: &[f64], _: &mut [f64]) -> Result<()> {
+            Err(Error::invalid("energy", "no evaluation", "one"))
+        }
+
+        fn energies_and_gradients(&self, _: &[f64], _: &mut [f64], _: &mut [f64]) -> Result<()> {
+            Err(Error::invalid("energy", "no evaluation", "one"))
+        }
+    }
+
+    #[test]
+    fn an_end_is_evaluated_only_where_it_counts() {
+        let well = Harmonic::new(Space::Euclidean { dimension: 2 }, 3.0, vec![0.0; 2]).unwrap();
+        let x = [0.4, -0.7, 1.0, 2.0];
+        for (path, end) in [
+            (GeometricPath::new(&well, &Unavailable).unwrap(), 0.0),
+            (GeometricPath::new(&Unavailable, &well).unwrap(), 1.0),
+        ] {
+            let (mut u, mut gradient) = ([0.0; 2], [0.0; 4]);
+            path.energies_and_gradients(&[end; 2], &x, &mut u, &mut gradient).unwrap();
+            assert!((u[1] - 7.5).abs() < 1e-12 && (gradient[3] - 6.0).abs() < 1e-12);
+            path.energies(&[end; 2], &x, &mut u).unwrap();
+            assert!(path.energies(&[end, 0.5], &x, &mut u).is_err());
+        }
+    }
 
     #[test]
     fn derivatives_are_finite_differences() {

@@ -466,7 +466,7 @@ fn at_least(place: &str, value: usize, least: usize) -> Result<()> {
 }
 
 /// Reads `"file"` and `["file", "file"]`.
-fn one_or_many<'de, D: serde::Deserializer<'de>>(
+pub(in crate::run) fn one_or_many<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> std::result::Result<Vec<PathBuf>, D::Error> {
     struct Visitor;

@@ -12,6 +12,7 @@ pub mod directory;
 pub mod energy;
 pub mod ensemble;
 pub mod frames;
+pub mod generator;
 pub mod parts;
 pub mod plan;
 pub mod pmf;
@@ -19,6 +20,7 @@ pub mod provenance;
 pub mod reweight;
 mod series;
 pub mod simulate;
+pub mod solvate;
 pub mod solvation;
 pub mod source;
 pub mod stages;
@@ -108,6 +110,12 @@ pub fn check(request: &Request) -> Result<Plan> {
 
 /// The main job: every stage of the main configuration and its variants, then the report.
 pub fn run(request: &Request, control: &Control) -> Result<Outcome> {
+    if solvation::is_solvation(&request.config) {
+        return solvation::run(request, control);
+    }
+    if generator::is_generator(&request.config) {
+        return generator::run(request, control);
+    }
     let plan = Plan::resolve(request)?;
     let variants = chosen_variants(request, &plan)?;
     let of_variant = |name: &str| Layout::at(plan.out.join("variants").join(name));

@@ -66,7 +66,8 @@ impl Plan {
         Ok(plan)
     }
 
-    fn of_source(source: &Source) -> Result<Self> {
+    /// The plan of one configuration without its variants.
+    pub(in crate::run) fn of_source(source: &Source) -> Result<Self> {
         let locate = |error| source.locate(error);
         let mut config: Config = source.parse()?;
         config.validate().map_err(locate)?;

@@ -14,8 +14,8 @@
 pub mod config;
 mod free_energy;
 pub mod molecule;
-mod mover;
-mod output;
+pub(in crate::run) mod mover;
+pub(in crate::run) mod output;
 pub mod plan;
 mod records;
 pub mod schedule;

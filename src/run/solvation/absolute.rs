@@ -115,7 +115,7 @@ pub fn absolute_end(
         name: end.name.clone(),
         log_z: population.log_z,
         levels: population.levels,
-        n_physical_evaluations: ends.n_physical_evaluations + physical.n_evaluations(),
+        n_physical_evaluations: physical.n_evaluations(),
         n_model_evaluations: counted.n_evaluations(),
         seconds: begun.elapsed().as_secs_f64(),
     })

@@ -4,13 +4,15 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::classical::ClassicalSettings;
+use super::corrected::CorrectedSettings;
+use super::learned::IntegrationSettings;
+use super::learning::LearningSettings;
 use crate::error::{Error, Result};
-use crate::model::data::Pairing;
-use crate::potential::{AlchemicalPath, Noise};
+use crate::potential::AlchemicalPath;
 use crate::run::ensemble::EnsembleSettings;
 use crate::run::frames::FrameFiles;
 use crate::run::simulate::config::SystemSettings;
-use crate::training::TrainSettings;
 use crate::units::Temperature;
 
 /// A configuration of `kirkwood run` with `kind = "solvation"`. A plan is one as well, with every default written out.
@@ -24,36 +26,179 @@ pub struct SolvationConfig {
     /// Seed of all random numbers.
     #[serde(default = "one")]
     pub seed: u64,
-    /// The molecule, in its implicit solvent.
-    pub system: SystemSettings,
     /// Of both ensembles.
-    #[serde(default)]
+    #[serde(default = "room_temperature")]
     pub temperature: Temperature,
     /// What the molecule gains on its way into the solvent.
     #[serde(default)]
     pub process: Process,
-    /// Which roads are travelled; absent: all.
+    /// Which roads are travelled.
     #[serde(default = "all_roads")]
-    pub roads: Vec<RoadName>,
+    pub roads: Vec<RoadKind>,
+    /// How many models are trained for the learned roads, each from weights and batches of its own.
+    #[serde(default = "three")]
+    pub n_models: usize,
+    /// The molecule, in its implicit solvent.
+    pub system: SystemSettings,
     /// The ensembles at both ends.
     #[serde(default)]
-    pub frames: FramesSettings,
+    pub frames: EndsSettings,
     /// Windows, replica exchange and switching of the physical energy.
     #[serde(default)]
-    pub classical: super::classical::ClassicalSettings,
-    /// The energy between the two ensembles.
+    pub classical: ClassicalSettings,
+    /// The energies between the two ensembles.
     #[serde(default)]
-    pub model: ModelSettings,
-    /// How the energies are learned, with classification; without it the same steps are score matching alone.
+    pub learning: LearningSettings,
+    /// Thermodynamic integration and the direct estimate along them.
     #[serde(default)]
-    pub train: TrainSettings,
-    /// Thermodynamic integration and the direct estimator.
+    pub integration: IntegrationSettings,
+    /// Switching, sequential Monte Carlo and replica exchange along them.
     #[serde(default)]
-    pub learned: LearnedRoads,
-    /// Switching, sequential Monte Carlo and MBAR along the learned energies.
-    #[serde(default)]
-    pub corrected: super::corrected::CorrectedSettings,
-    /// From the noise to each end.
-    #[serde(default)]
-    pub absolute: super::absolute::AbsoluteSettings,
+    pub corrected: CorrectedSettings,
+}
+
+fn one() -> u64 {
+    1
+}
+
+fn three() -> usize {
+    3
+}
+
+fn room_temperature() -> Temperature {
+    Temperature::from_kelvin(300.0).expect("a positive constant")
+}
+
+/// The value of `kind` by which this configuration is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// `solvation`
+    Solvation,
+}
+
+/// What changes between the two ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Process {
+    /// The charges of the generalised-Born energy; the surface term is there at both ends.
+    #[default]
+    GbCharges,
+    /// The whole implicit solvent: from the true vacuum.
+    ImplicitSolvent,
+}
+
+impl Process {
+    /// The path of the physical energy.
+    pub fn path(self) -> AlchemicalPath {
+        match self {
+            Self::GbCharges => AlchemicalPath::GbCharges,
+            Self::ImplicitSolvent => AlchemicalPath::ImplicitSolvent,
+        }
+    }
+
+    /// The free energy in words.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            Self::GbCharges => {
+                "charging free energy in implicit solvent; the surface term is there at both ends"
+            }
+            Self::ImplicitSolvent => "solvation free energy in implicit solvent, from vacuum, 1 M to 1 M",
+        }
+    }
+}
+
+/// A road, or several that share their data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoadKind {
+    /// Windows along λ (MBAR, BAR, TI) and switching (Crooks) of the physical energy.
+    Classical,
+    /// Thermodynamic integration and the direct estimate along energies learned with classification.
+    Learned,
+    /// The same without classification.
+    Scores,
+    /// Exact roads along the first of the learned energies.
+    Corrected,
+    /// The same roads along a path that nobody trained.
+    Untrained,
+    /// From noise to each end.
+    Absolute,
+}
+
+fn all_roads() -> Vec<RoadKind> {
+    use RoadKind::{Absolute, Classical, Corrected, Learned, Scores, Untrained};
+    vec![Classical, Learned, Scores, Corrected, Untrained, Absolute]
+}
+
+/// Frames of both ends; those that are not given are simulated.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EndsSettings {
+    /// Frames at λ = 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vacuum: Option<FrameFiles>,
+    /// Frames at λ = 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub solvent: Option<FrameFiles>,
+    /// The share of the frames that models do not see and estimates use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_out: Option<f64>,
+    /// How frames are simulated.
+    pub simulation: EnsembleSettings,
+}
+
+impl EndsSettings {
+    /// The share of held-out frames.
+    pub fn held_out(&self) -> f64 {
+        self.held_out.unwrap_or(0.3)
+    }
+}
+
+impl SolvationConfig {
+    /// Checks what can be checked without opening another file.
+    pub fn validate(&self) -> Result<()> {
+        let plain = |letter: char| letter.is_ascii_alphanumeric() || "_-.".contains(letter);
+        if self.name.is_empty() || self.name.starts_with('.') || !self.name.chars().all(plain) {
+            let message =
+                "must consist of letters, digits, `_`, `-` and `.`, because a directory has this name";
+            return Err(Error::config(format!("name = \"{}\"", self.name), message, ""));
+        }
+        if self.roads.is_empty() {
+            return Err(Error::config("roads", "names no road", "leave it out for all of them"));
+        }
+        if let Some(twice) = self.roads.iter().enumerate().find(|(k, road)| self.roads[..*k].contains(road)) {
+            return Err(Error::config("roads", format!("has {:?} twice", twice.1), ""));
+        }
+        if self.takes(RoadKind::Corrected) && !self.takes(RoadKind::Learned) {
+            let message = "has `corrected` without `learned`: it follows a learned path";
+            return Err(Error::config("roads", message, "add \"learned\""));
+        }
+        if self.n_models == 0 || self.n_models > 100 {
+            return Err(Error::config("n_models", format!("must be 1 to 100, found {}", self.n_models), ""));
+        }
+        let held_out = self.frames.held_out();
+        if !(0.05..=0.9).contains(&held_out) {
+            let message = format!("must lie between 0.05 and 0.9, found {held_out}");
+            return Err(Error::config("frames.held_out", message, ""));
+        }
+        self.frames.simulation.validate("frames.simulation")?;
+        self.learning.validate("learning")?;
+        if !self.learning.noise.has_two_ends() {
+            let message = "leads from data to noise, and there are two ensembles to join";
+            return Err(Error::config("learning.noise.kind", message, "use kind = \"interpolant\""));
+        }
+        self.integration.validate("integration")?;
+        self.corrected.validate("corrected")
+    }
+
+    /// Whether a road is travelled.
+    pub fn takes(&self, road: RoadKind) -> bool {
+        self.roads.contains(&road)
+    }
+
+    /// Whether any road needs frames of both ends.
+    pub fn needs_frames(&self) -> bool {
+        self.roads.iter().any(|road| *road != RoadKind::Classical)
+    }
 }

@@ -213,7 +213,7 @@ pub fn learned_integration(
             method: method.into(),
             value_kt,
             std_error_kt,
-            n_energy_evaluations: ends.n_physical_evaluations + n,
+            n_energy_evaluations: n,
             wall_seconds,
             verdicts,
         };

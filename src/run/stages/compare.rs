@@ -122,13 +122,13 @@ fn read_beads(path: &Path) -> Result<Ensemble> {
 ///
 /// Angles stay as they are. Any other variable is mapped linearly, so that the range of the test frames
 /// fills −π to π; the bins of the metrics are then bins of that range.
-struct Scales {
+pub(in crate::run) struct Scales {
     /// Offset and factor of the first two variables; `None` for angles.
     of: Vec<Option<(f64, f64)>>,
 }
 
 impl Scales {
-    fn new(beads: &Beads, test_nm: &[f64]) -> Result<Self> {
+    pub(in crate::run) fn new(beads: &Beads, test_nm: &[f64]) -> Result<Self> {
         let values = beads.values(test_nm)?;
         let of = beads.variables.iter().zip(&values).take(2).map(|(variable, series)| {
             if variable.function.period().is_some() {
@@ -142,7 +142,7 @@ impl Scales {
     }
 
     /// `[frame][2]`; the second is 0 where there is only one variable.
-    fn surface(&self, values: &[Vec<f64>]) -> Vec<f64> {
+    pub(in crate::run) fn surface(&self, values: &[Vec<f64>]) -> Vec<f64> {
         let at = |variable: usize, frame: usize| match self.of.get(variable) {
             None => 0.0,
             Some(None) => values[variable][frame],
@@ -174,7 +174,7 @@ fn write_metrics(context: &Context, directory: &Path, sets: &[Set]) -> Result<()
     // The floor comes from all frames: what is compared are two independent sets of the same ensemble.
     let all = context.plan.beads.values(context.data.frames.positions_nm())?;
     let pooled = Scales::new(&context.plan.beads, context.data.test().positions_nm())?.surface(&all);
-    let decorrelated = decorrelated(&all, context);
+    let decorrelated = decorrelated(&all, &context.plan.beads, context.data.frames.n_frames());
     let mut floors: BTreeMap<usize, Vec<NoiseFloor>> = BTreeMap::new();
     let mut table = String::from("set,metric,value,std_error,method\n");
     let mut line = |set: &str, metric: &str, estimate: &Estimate| {
@@ -217,9 +217,8 @@ fn write_metrics(context: &Context, directory: &Path, sets: &[Set]) -> Result<()
 }
 
 /// Frames that are independent of each other, judged by the slowest collective variable.
-fn decorrelated(values: &[Vec<f64>], context: &Context) -> Vec<usize> {
-    let variables = &context.plan.beads.variables;
-    let series = values.iter().zip(variables).flat_map(|(series, variable)| {
+pub(in crate::run) fn decorrelated(values: &[Vec<f64>], beads: &Beads, n_frames: usize) -> Vec<usize> {
+    let series = values.iter().zip(&beads.variables).flat_map(|(series, variable)| {
         if variable.function.period().is_some() {
             vec![series.iter().map(|x| x.cos()).collect(), series.iter().map(|x| x.sin()).collect()]
         } else {
@@ -227,7 +226,7 @@ fn decorrelated(values: &[Vec<f64>], context: &Context) -> Vec<usize> {
         }
     });
     let slowest = series.map(|series: Vec<f64>| statistical_inefficiency(&series)).fold(1.0, f64::max);
-    decorrelated_indices(context.data.frames.n_frames(), slowest)
+    decorrelated_indices(n_frames, slowest)
 }
 
 /// Population of each state: a ratio of weights, with the spread over blocks as its error.

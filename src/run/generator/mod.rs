@@ -1,0 +1,190 @@
+//! `kirkwood run` with `kind = "boltzmann_generator"`: exact Boltzmann averages from a learned energy that is
+//! corrected by the physical one.
+//!
+//! ```text
+//! runs/NAME/
+//!   config.toml  plan.toml  provenance.json  log.jsonl  summary.json
+//!   frames/             frames of all atoms, simulated or checked
+//!   train/              the learned energy u(x, t)
+//!   generate/           reverse diffusion, particles, annealed walkers: the learned energy alone
+//!   correct/            annealed from the learned to the physical energy
+//!   replica_exchange/   from noise to the physical energy, MBAR over all levels
+//!   reference/          direct simulations of every state; plain dynamics, parallel tempering
+//!   compare/            metrics, populations, energies, costs
+//!   report/report.html
+//! ```
+//!
+//! A stage that was interrupted is done again when the run is resumed; training goes on from its checkpoint, and
+//! sets of conformations that were finished within a stage are kept.
+//!
+//! Every generated set carries weights that make its averages exact: w = p_physical / p_drawn along everything that
+//! was done to a walker. Isomers that the frames do not have are no conformations of the molecule; the physical
+//! energy is infinite for them.
+
+mod compare;
+pub mod config;
+mod correct;
+mod exchange;
+mod frames;
+mod generate;
+mod page;
+pub mod plan;
+mod reference;
+#[cfg(test)]
+mod tests;
+mod work;
+
+use std::path::Path;
+use std::time::Instant;
+
+use serde_json::{Map, Value, json};
+
+use crate::error::{Error, Result};
+use crate::model::compute::Compute;
+use crate::run::control::Control;
+use crate::run::directory::{Found, RunDirectory, read_json, write_json};
+use crate::run::provenance::{Input, Provenance, peak_memory_mib, utc_now};
+use crate::run::stages::train;
+use crate::run::summary::entry;
+use crate::run::{Outcome, Request};
+use plan::Plan;
+use work::Work;
+
+/// The stages, in order.
+pub const STAGES: [&str; 8] =
+    ["frames", "train", "generate", "correct", "replica_exchange", "reference", "compare", "report"];
+
+/// Whether a configuration, or that of a run directory, is one of a Boltzmann generator.
+pub fn is_generator(config: &Path) -> bool {
+    let path = if config.is_dir() { config.join("plan.toml") } else { config.to_path_buf() };
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let table = text.parse::<toml::Table>();
+    table.is_ok_and(|table| table.get("kind").and_then(toml::Value::as_str) == Some("boltzmann_generator"))
+}
+
+/// Resolves the plan and reads the molecule; writes nothing.
+pub fn check(request: &Request) -> Result<Plan> {
+    let plan = Plan::resolve(request)?;
+    Compute::parse(&plan.config.device).map_err(|error| plan.locate(error))?;
+    Ok(plan)
+}
+
+/// Runs all stages, or what is left of them.
+pub fn run(request: &Request, control: &Control) -> Result<Outcome> {
+    let plan = check(request)?;
+    match RunDirectory::inspect(&plan.out, plan.text())? {
+        Found::Finished => return outcome(&plan, "already_finished"),
+        Found::Unfinished if !request.resume => {
+            return Err(Error::RunDirectory {
+                path: plan.out.clone(),
+                message: "holds an unfinished run of this plan".into(),
+                hint: "continue it with `--resume`".into(),
+            });
+        }
+        Found::Unfinished | Found::Nothing => {}
+    }
+    let inputs = plan.inputs().iter().map(|path| Input::of(path)).collect::<Result<Vec<_>>>()?;
+    let (directory, _) = RunDirectory::open(&plan.out, plan.text(), plan.written())?;
+    let path = directory.path().join("provenance.json");
+    let mut provenance = match path.is_file() {
+        true => read_json::<Provenance>(&path)?,
+        false => Provenance::begin(&request.command, plan.text()),
+    };
+    if !provenance.inputs.is_empty() && provenance.inputs != inputs {
+        return Err(Error::RunDirectory {
+            path: plan.out.clone(),
+            message: "was begun with other input files".into(),
+            hint: "choose another --out, or restore the files".into(),
+        });
+    }
+    provenance.inputs = inputs;
+    provenance.seed = plan.config.seed;
+    provenance.device = plan.config.device.clone();
+    provenance.threads = rayon::current_num_threads();
+    provenance.system = plan.sentence();
+    write_json(&path, &provenance)?;
+    directory.log("begin", json!({ "command": request.command, "resume": request.resume }));
+
+    let work = Work { plan: &plan, layout: directory.main(), run: &directory, control };
+    for stage in STAGES {
+        if work.layout.is_finished(stage) {
+            continue;
+        }
+        control.check(directory.path())?;
+        directory.log("stage_begins", json!({ "stage": stage }));
+        if stage == "report" {
+            summarize(&work, &provenance)?;
+        }
+        let begun = Instant::now();
+        let result = perform(&work, stage);
+        *provenance.seconds.entry(stage.into()).or_insert(0.0) += begun.elapsed().as_secs_f64();
+        provenance.peak_memory_mib = provenance.peak_memory_mib.max(peak_memory_mib());
+        write_json(&path, &provenance)?;
+        let said = result.as_ref().map_or_else(|error| error.to_string(), |()| "done".into());
+        directory.log("stage_ends", json!({ "stage": stage, "outcome": said }));
+        result?;
+    }
+    provenance.finished_utc = Some(utc_now());
+    write_json(&path, &provenance)?;
+    outcome(&plan, "finished")
+}
+
+fn perform(work: &Work, stage: &str) -> Result<()> {
+    match stage {
+        "frames" => frames::run(work),
+        "train" => {
+            let learned = work.learned()?;
+            for warning in &learned.data.warnings {
+                work.control.progress().note(warning);
+            }
+            train::check(&learned.plan)?;
+            train::run(&learned.context(work))
+        }
+        "generate" => generate::run(work),
+        "correct" => correct::run(work),
+        "replica_exchange" => exchange::run(work),
+        "reference" => reference::run(work),
+        "compare" => compare::run(work),
+        _ => page::run(work),
+    }
+}
+
+/// Gathers the numbers of all stages in `summary.json`.
+fn summarize(work: &Work, provenance: &Provenance) -> Result<()> {
+    let mut entries = Map::new();
+    let training = work.layout.finished("train")?.join("diagnostics.json");
+    if training.is_file() {
+        entries.extend(read_json::<Map<String, Value>>(&training)?);
+    }
+    for stage in ["frames", "generate", "correct", "replica_exchange", "reference"] {
+        for numbers in work::numbers(&work.layout.finished(stage)?)? {
+            entries.extend(numbers);
+        }
+    }
+    entries.extend(read_json::<Map<String, Value>>(&work.layout.finished("compare")?.join("numbers.json"))?);
+    let wall = "wall clock, summed over resumed parts";
+    for (stage, seconds) in &provenance.seconds {
+        entries.insert(format!("{stage}_seconds"), entry(*seconds, None, "s", wall));
+    }
+    let total: f64 = provenance.seconds.iter().filter(|(stage, _)| *stage != "report").map(|(_, s)| s).sum();
+    entries.insert("total_seconds".into(), entry(total, None, "s", wall));
+    let memory = provenance.peak_memory_mib.max(peak_memory_mib());
+    let method = "largest resident set of the process";
+    entries.insert("peak_memory_mib".into(), entry(memory, None, "MiB", method));
+    write_json(&work.layout.root().join("summary.json"), &Value::Object(entries))
+}
+
+/// What a finished run directory says.
+fn outcome(plan: &Plan, status: &'static str) -> Result<Outcome> {
+    let verdict: Value = read_json(&plan.out.join("compare").join("verdict.json"))?;
+    let state = if status == "finished" { "finished" } else { "this run was already finished" };
+    let report = plan.out.join("report").join("report.html");
+    let sentence = verdict["verdict"].as_str().unwrap_or_default();
+    Ok(Outcome {
+        directory: plan.out.clone(),
+        status,
+        sentence: format!("{state} in {}; report: {}. {sentence}", plan.out.display(), report.display()),
+        trustworthy: verdict["trustworthy"].as_bool().unwrap_or(true),
+        summary: read_json(&plan.out.join("summary.json"))?,
+    })
+}

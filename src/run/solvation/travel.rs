@@ -1,0 +1,226 @@
+//! The parts of the run, in order.
+
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::config::RoadKind;
+use super::ends::{EndState, Ends, Molecule};
+use super::grouped::LearnedRoad;
+use super::learning::{learn, untrained};
+use super::plan::Plan;
+use super::{classical, corrected, learned};
+use crate::error::Result;
+use crate::potential::{AtLambda, AtTemperature, Precision};
+use crate::random::Streams;
+use crate::run::control::Control;
+use crate::run::directory::write_json;
+use crate::run::frames::{self, Frames, FramesOf};
+use crate::run::parts::{Parts, fractions};
+
+/// The file of each part with its rows of the table.
+pub(super) const ROADS: &str = "roads.json";
+
+/// Parts of the random numbers; an own one for everything that must be independent.
+mod streams_of {
+    pub const VACUUM: u64 = 1;
+    pub const SOLVENT: u64 = 2;
+    pub const CLASSICAL: u64 = 3;
+    pub const CORRECTED: u64 = 4;
+    pub const UNTRAINED: u64 = 5;
+    pub const ABSOLUTE: u64 = 6;
+    pub const MODEL: u64 = 100;
+    pub const INTEGRATION: u64 = 10_000;
+}
+
+/// Does all parts that are not there.
+pub(super) fn travel(plan: &Plan, parts: &mut Parts) -> Result<()> {
+    let config = &plan.config;
+    let streams = Streams::new(config.seed);
+    let run = parts.path().to_path_buf();
+    let of = |name, lambda| FramesOf {
+        name,
+        parameters: &plan.parameters,
+        potential: &plan.mechanics,
+        lambda,
+        temperature: config.temperature,
+    };
+    let (vacuum, solvent) = (of("vacuum", 0.0), of("solvent", 1.0));
+    if config.needs_frames() {
+        parts.part("frames", |directory, control| {
+            let all = [
+                (&vacuum, &config.frames.vacuum, streams_of::VACUUM),
+                (&solvent, &config.frames.solvent, streams_of::SOLVENT),
+            ];
+            for (state, given, part) in all {
+                let (simulation, own) = (&config.frames.simulation, streams.derive(part));
+                frames::make(directory, state, given.as_ref(), simulation, &plan.start_nm, own, control)?;
+            }
+            Ok(())
+        })?;
+    }
+    if config.takes(RoadKind::Classical) {
+        parts.part("classical", |directory, control| {
+            let own = streams.derive(streams_of::CLASSICAL);
+            let found = classical::classical(
+                &plan.parameters,
+                &plan.mechanics,
+                &plan.start_nm,
+                config.temperature,
+                &config.classical,
+                own,
+                directory,
+                control,
+            )?;
+            found.sampled.write_tables(directory)?;
+            store(
+                directory,
+                found.roads.into_iter().map(|road| LearnedRoad { road, n_model_evaluations: 0 }),
+            )?;
+            let switched = found.switched.as_ref().map(
+                |switched| json!({ "forward_kt": switched.forward_kt, "reverse_kt": switched.reverse_kt }),
+            );
+            let exchange = found.sampled.acceptance;
+            write_json(
+                &directory.join("details.json"),
+                &json!({ "pilot": found.pilot, "exchange_acceptance": exchange, "works": switched }),
+            )
+        })?;
+    }
+    if !config.needs_frames() {
+        return Ok(());
+    }
+
+    let directory = parts.layout().finished("frames")?;
+    let both: [Frames; 2] = [frames::load(&directory, &vacuum)?, frames::load(&directory, &solvent)?];
+    let cost_of_frames: u64 = both.iter().map(|frames| frames.n_energy_evaluations).sum();
+    let seconds_of_frames: f64 = both.iter().map(|frames| frames.wall_seconds).sum();
+    let physical = AtTemperature {
+        mechanics: &plan.mechanics,
+        temperature: config.temperature,
+        precision: Precision::Single,
+    };
+    let at = [0.0, 1.0].map(|lambda| AtLambda { path: &physical, lambda });
+    let states: Vec<EndState> = (both.iter().zip(&at).zip([vacuum.name, solvent.name]))
+        .map(|((frames, potential), name)| EndState {
+            name,
+            potential,
+            frames_nm: &frames.positions_nm,
+            walkers: &frames.walkers,
+        })
+        .collect();
+    let topology = &plan.parameters.topology;
+    let molecule = Molecule {
+        atom_names: topology.atoms.iter().map(|atom| atom.describe()).collect(),
+        bonds: topology.bonds.clone(),
+        temperature_kelvin: config.temperature.as_kelvin(),
+    };
+    let ends = Ends::prepare(&molecule, &states, config.frames.held_out())?;
+    let with_frames = |mut row: LearnedRoad, training_seconds: f64| {
+        row.road.n_energy_evaluations += cost_of_frames + ends.n_physical_evaluations;
+        row.road.wall_seconds += seconds_of_frames + training_seconds;
+        row
+    };
+
+    let kinds = [
+        (RoadKind::Learned, "", config.learning.clone()),
+        (RoadKind::Scores, "scores_", config.learning.scores_alone()),
+    ];
+    for model in 1..=config.n_models {
+        for (kind, prefix, learning) in &kinds {
+            if !config.takes(*kind) {
+                continue;
+            }
+            let own = streams.derive(streams_of::MODEL + model as u64);
+            let name = format!("learning_{prefix}{model}");
+            let trained = |directory: &Path, control: &Control| {
+                learn(&ends, &molecule, learning, directory, &run, &name.replace('_', " "), own, control)
+            };
+            let directory =
+                parts.part(&name, |directory, control| trained(directory, control).map(|_| ()))?;
+            parts.part(&format!("learned_{prefix}{model}"), |part, control| {
+                let learned = trained(&directory, control)?;
+                let mut progress = fractions(control, &run, &format!("integration {prefix}{model}"));
+                let found = learned::learned_integration(
+                    &ends,
+                    learning.pairing,
+                    (&learned.model).into(),
+                    &config.integration,
+                    &streams.derive(streams_of::INTEGRATION + model as u64),
+                    &mut progress,
+                )?;
+                control.progress().end(&format!(
+                    "{:.2} ± {:.2} kT; direct {:.2} kT",
+                    found.integration.road.value_kt,
+                    found.integration.road.std_error_kt,
+                    found.direct.road.value_kt
+                ));
+                write_json(&part.join("details.json"), &found)?;
+                let rows = [found.integration, found.direct].map(|mut row| {
+                    if *kind == RoadKind::Scores {
+                        row.road.name += "_dsm";
+                    }
+                    with_frames(row, learned.seconds)
+                });
+                store(part, rows)
+            })?;
+        }
+    }
+
+    let exact = [
+        (RoadKind::Corrected, "corrected", streams_of::CORRECTED),
+        (RoadKind::Untrained, "untrained", streams_of::UNTRAINED),
+    ];
+    for (kind, name, part) in exact {
+        if !config.takes(kind) {
+            continue;
+        }
+        let layout = parts.layout();
+        parts.part(name, |directory, control| {
+            let own = streams.derive(streams_of::MODEL + 1);
+            let (model, seconds) = if kind == RoadKind::Corrected {
+                let trained = layout.finished("learning_1")?;
+                let learned =
+                    learn(&ends, &molecule, &config.learning, &trained, &run, "learning 1", own, control)?;
+                (learned.model, learned.seconds)
+            } else {
+                (untrained(&ends, &molecule, &config.learning, &own)?, 0.0)
+            };
+            let mut progress = fractions(control, &run, &format!("{name} path"));
+            let found = corrected::corrected(
+                &ends,
+                (&model).into(),
+                &config.corrected,
+                &streams.derive(part),
+                &mut progress,
+            )?;
+            control
+                .progress()
+                .end(&format!("{:.3} ± {:.3} kT", found.bar.road.value_kt, found.bar.road.std_error_kt));
+            write_json(
+                &directory.join("details.json"),
+                &json!({ "works": { "forward_kt": found.works[0].kt, "reverse_kt": found.works[1].kt },
+                    "smc_directions_kt": found.smc_directions, "levels": found.schedule.lambda.len() }),
+            )?;
+            let mbar = found.mbar.map(|(row, _)| row);
+            let rows = [Some(found.bar), found.smc, mbar].into_iter().flatten();
+            store(
+                directory,
+                rows.map(|mut row| {
+                    if kind == RoadKind::Untrained {
+                        row.road.name += "_untrained";
+                    }
+                    with_frames(row, seconds)
+                }),
+            )
+        })?;
+    }
+
+    Ok(())
+}
+
+/// Stores the rows of a part.
+fn store(directory: &Path, rows: impl IntoIterator<Item = impl Serialize>) -> Result<()> {
+    write_json(&directory.join(ROADS), &rows.into_iter().collect::<Vec<_>>())
+}
