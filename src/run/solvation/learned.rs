@@ -68,10 +68,10 @@ impl Default for IntegrationSettings {
             n_nodes: 64,
             n_samples: 32_768,
             n_frames: 8192,
-            n_walkers: 1024,
-            n_burn_in: 60,
-            n_records: 8,
-            record_every: 10,
+            n_walkers: 512,
+            n_burn_in: 200,
+            n_records: 10,
+            record_every: 20,
             local_move: LocalMove::Hmc { n_leapfrog: 8, target_acceptance: 0.75 },
         }
     }
