@@ -122,7 +122,7 @@ pub fn solvate(request: &SolvateRequest, control: &Control) -> Result<Outcome> {
         let place = format!("--error \"{}\"", request.error);
         return Err(Error::config(place, "must be more than 0", "0.1 kcal/mol for example"));
     }
-    if !(request.max_seconds > 0.0) {
+    if request.max_seconds.is_nan() || request.max_seconds <= 0.0 {
         return Err(Error::config("--max-time", "must be more than 0", "1 h for example"));
     }
     let solute = Solute::read(request)?;
@@ -410,7 +410,9 @@ pub fn wall_seconds(text: &str) -> std::result::Result<f64, String> {
         "h" => 3600.0,
         "d" => 86_400.0,
         _ => {
-            return Err(format!("expected a time such as \"10 min\" (units: s, min, h, d), found \"{text}\""));
+            return Err(format!(
+                "expected a time such as \"10 min\" (units: s, min, h, d), found \"{text}\""
+            ));
         }
     };
     match text[..split].trim().parse::<f64>() {
