@@ -79,3 +79,28 @@ pub fn overlap_verdict(place: &str, overlap: f64) -> Option<Verdict> {
         format!("{place}: the two directions have {percent:.2} % of their samples in common; {remark}");
     Some(Verdict::new(severity, "low_overlap", message))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_jackknife_of_a_mean_is_its_standard_error() {
+        let works = Works { kt: vec![1.0, 2.0, 4.0, 9.0], groups: vec![0, 1, 2, 3] };
+        let (mean, std_error) = jackknife(4, |group| works.mean(group));
+        assert!((mean - 4.0).abs() < 1e-12 && (std_error - works.deviation() / 2.0).abs() < 1e-12);
+        // Two copies of each sample in one group say no more than one.
+        let twice = Works { kt: works.kt.repeat(2), groups: works.groups.repeat(2) };
+        let again = jackknife(4, |group| twice.mean(group)).1;
+        assert!((again - std_error).abs() < 1e-12);
+        assert_eq!(jackknife(4, |_| f64::NAN).1, f64::INFINITY);
+    }
+
+    #[test]
+    fn little_overlap_is_said() {
+        let severity = |overlap| overlap_verdict("here", overlap).map(|verdict| verdict.severity);
+        assert_eq!(severity(0.2), None);
+        assert_eq!(severity(0.01), Some(Severity::Warning));
+        assert_eq!(severity(f64::NAN), Some(Severity::Untrustworthy));
+    }
+}
