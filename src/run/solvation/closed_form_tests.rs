@@ -249,7 +249,9 @@ fn corrected_roads_are_exact_on_a_path_that_is_wrong() {
                 ..Default::default()
             };
             let streams = Streams::new(5);
-            let found = corrected(ends, path.learned(), &settings, &streams, &mut silent).unwrap();
+            let found =
+                corrected(ends, Pairing::Independent, path.learned(), &settings, &streams, &mut silent)
+                    .unwrap();
             let (mbar, levels) = found.mbar.unwrap();
             for road in [&found.bar, &found.smc.unwrap(), &mbar] {
                 near(road.road.value_kt, road.road.std_error_kt, exact_difference(), 0.25);
@@ -337,7 +339,8 @@ fn an_untrained_path_is_exact_and_training_resumes_to_the_same_bits() {
             ..Default::default()
         };
         let streams = Streams::new(6);
-        let found = corrected(ends, (&initial).into(), &switching, &streams, &mut silent).unwrap();
+        let found =
+            corrected(ends, settings.pairing, (&initial).into(), &switching, &streams, &mut silent).unwrap();
         near(found.bar.road.value_kt, found.bar.road.std_error_kt, exact_difference(), 0.3);
 
         let home = tempfile::tempdir().unwrap();

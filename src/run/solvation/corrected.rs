@@ -28,16 +28,17 @@ use super::ends::{Ends, N_GROUPS};
 use super::grouped::{LearnedRoad, Works, bennett_by_groups, overlap_verdict};
 use super::learning::LearnedPath;
 use super::multistate::{Multistate, MultistateSettings, multistate};
+use super::placing::Pilot;
 use super::region::Within;
 use crate::error::{Error, Result};
 use crate::free_energy::alchemical::{Severity, Verdict};
 use crate::free_energy::nonequilibrium::{Crooks, crooks};
+use crate::model::data::Pairing;
 use crate::potential::{AtLambda, GeometricPath, Piece, PotentialPath, ReducedPotential, Route, Sequence};
 use crate::random::{Purpose, Streams};
 use crate::sampling::{
     Bridge, LocalMove, LogNormalizer, ParticleSchedule, Population, Progress, SequentialMonteCarlo,
-    SequentialMonteCarloSettings, SwitchingLevels, SwitchingSettings, switch, switching_schedule,
-    systematic_resampling,
+    SequentialMonteCarloSettings, SwitchingSettings, switch, systematic_resampling,
 };
 
 /// Settings of the corrected roads.
@@ -50,7 +51,7 @@ pub struct CorrectedSettings {
     pub n_moves: usize,
     /// The moves.
     pub local_move: LocalMove,
-    /// Frames that place the levels.
+    /// Walkers of the pilot run, which places the levels.
     pub n_pilot: usize,
     /// Conditional effective sample size that a step along the path keeps in the pilot run, as a fraction.
     pub conditional_ess: f64,
@@ -194,6 +195,7 @@ impl Cost {
 /// All corrected roads along one learned path; an untrained model gives the same roads without learning.
 pub fn corrected(
     ends: &Ends,
+    pairing: Pairing,
     learned: LearnedPath,
     settings: &CorrectedSettings,
     streams: &Streams,
@@ -234,15 +236,17 @@ pub fn corrected(
 
     // Levels and steps.
     let switching = settings.switching();
-    let (pilot_frames, _) = ends.ends[1].chosen(settings.n_pilot);
-    let coarse = switching_schedule(
-        &path,
-        SwitchingLevels::Along(sequence.route()),
-        &switching,
-        &pilot_frames,
-        &streams.derive(1),
-        &mut |f| progress(0.15 * f),
-    )?;
+    let pilot = Pilot {
+        ends,
+        pairing,
+        noise: learned.noise,
+        n_walkers: settings.n_pilot,
+        conditional_ess: settings.conditional_ess,
+        local_move: settings.local_move,
+        streams: streams.derive(1),
+    };
+    // Without the region: noised frames lie outside of it.
+    let coarse = pilot.run(&sequence, &mut |f| progress(0.15 * f))?;
     let schedule = divided(&coarse, settings.n_parts);
     let of_pilot = cost();
 

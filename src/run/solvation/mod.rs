@@ -29,6 +29,7 @@ pub mod learned;
 pub mod learning;
 pub mod multistate;
 mod page;
+mod placing;
 pub mod plan;
 pub mod region;
 pub mod road;

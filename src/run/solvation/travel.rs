@@ -190,6 +190,7 @@ pub(super) fn travel(plan: &Plan, parts: &mut Parts) -> Result<()> {
             let mut progress = fractions(control, &run, &format!("{name} path"));
             let found = corrected::corrected(
                 &ends,
+                config.learning.pairing,
                 (&model).into(),
                 &config.corrected,
                 &streams.derive(part),
