@@ -62,7 +62,7 @@ impl AbsoluteSettings {
 }
 
 /// log Z of one physical state.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AbsoluteEnd {
     /// Which.
     pub name: String,

@@ -4,15 +4,19 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::absolute::AbsoluteSettings;
 use super::classical::ClassicalSettings;
 use super::corrected::CorrectedSettings;
 use super::learned::IntegrationSettings;
-use super::learning::LearningSettings;
+use super::learning::{LearningSettings, short_training};
 use crate::error::{Error, Result};
-use crate::potential::AlchemicalPath;
+use crate::model::data::Pairing;
+use crate::potential::{AlchemicalPath, Noise};
 use crate::run::ensemble::EnsembleSettings;
 use crate::run::frames::FrameFiles;
 use crate::run::simulate::config::SystemSettings;
+use crate::sampling::SequentialMonteCarloSettings;
+use crate::training::TrainSettings;
 use crate::units::Temperature;
 
 /// A configuration of `kirkwood run` with `kind = "solvation"`. A plan is one as well, with every default written out.
@@ -55,6 +59,39 @@ pub struct SolvationConfig {
     /// Switching, sequential Monte Carlo and replica exchange along them.
     #[serde(default)]
     pub corrected: CorrectedSettings,
+    /// From noise to each end.
+    #[serde(default)]
+    pub absolute: AbsoluteRoad,
+}
+
+/// Energies from each ensemble to noise, and particles along them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AbsoluteRoad {
+    /// How data become noise.
+    pub noise: Noise,
+    /// `kind` of the network and its settings.
+    pub network: toml::Table,
+    /// How the energies are learned.
+    pub train: TrainSettings,
+    /// Sequential Monte Carlo from noise to the physical energy.
+    pub particles: SequentialMonteCarloSettings,
+}
+
+impl Default for AbsoluteRoad {
+    fn default() -> Self {
+        let AbsoluteSettings { particles } = AbsoluteSettings::default();
+        let network = [("kind".to_string(), "whitened".into())].into_iter().collect();
+        Self { noise: Noise::default(), network, train: short_training(), particles }
+    }
+}
+
+impl AbsoluteRoad {
+    /// What is learned of each end.
+    pub fn learning(&self) -> LearningSettings {
+        let (network, train) = (self.network.clone(), self.train.clone());
+        LearningSettings { noise: self.noise, pairing: Pairing::default(), network, train }
+    }
 }
 
 fn one() -> u64 {
@@ -189,7 +226,14 @@ impl SolvationConfig {
             return Err(Error::config("learning.noise.kind", message, "use kind = \"interpolant\""));
         }
         self.integration.validate("integration")?;
-        self.corrected.validate("corrected")
+        self.corrected.validate("corrected")?;
+        self.absolute.learning().validate("absolute")?;
+        if self.absolute.noise.has_two_ends() {
+            let message = "joins two ensembles, and each end leads to noise";
+            let hint = "known here: variance_preserving, variance_exploding, edm";
+            return Err(Error::config("absolute.noise.kind = \"interpolant\"", message, hint));
+        }
+        AbsoluteSettings { particles: self.absolute.particles }.validate("absolute")
     }
 
     /// Whether a road is travelled.

@@ -33,14 +33,26 @@ pub struct LearningSettings {
 
 impl Default for LearningSettings {
     fn default() -> Self {
-        let network = toml::Table::from_iter([("kind".to_string(), "whitened".into())]);
+        let network = [("kind", "whitened".into()), ("time_splines", 49.into())];
         Self {
             noise: Noise::Interpolant { strength: 1.0, t_min: 1e-6 },
             pairing: Pairing::Independent,
-            network,
-            train: TrainSettings::default(),
+            network: network
+                .into_iter()
+                .map(|(key, value): (&str, toml::Value)| (key.into(), value))
+                .collect(),
+            train: short_training(),
         }
     }
+}
+
+/// Training on all atoms with half of the usual data points: several models are learned in one run.
+pub fn short_training() -> TrainSettings {
+    let mut train = TrainSettings::of_atoms();
+    for (stage, n_steps) in train.stages.iter_mut().zip([6000, 3000]) {
+        (stage.n_steps, stage.batch_size) = (n_steps, 512);
+    }
+    train
 }
 
 /// The objective that ties the levels to each other.

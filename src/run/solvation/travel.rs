@@ -5,17 +5,18 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::json;
 
+use super::absolute::{AbsoluteEnd, AbsoluteSettings, absolute_end};
 use super::config::RoadKind;
 use super::ends::{EndState, Ends, Molecule};
 use super::grouped::LearnedRoad;
 use super::learning::{learn, untrained};
 use super::plan::Plan;
-use super::{classical, corrected, learned};
+use super::{absolute, classical, corrected, learned};
 use crate::error::Result;
 use crate::potential::{AtLambda, AtTemperature, Precision};
 use crate::random::Streams;
 use crate::run::control::Control;
-use crate::run::directory::write_json;
+use crate::run::directory::{read_json, write_json};
 use crate::run::frames::{self, Frames, FramesOf};
 use crate::run::parts::{Parts, fractions};
 
@@ -29,6 +30,7 @@ mod streams_of {
     pub const CLASSICAL: u64 = 3;
     pub const CORRECTED: u64 = 4;
     pub const UNTRAINED: u64 = 5;
+    /// And the next one.
     pub const ABSOLUTE: u64 = 6;
     pub const MODEL: u64 = 100;
     pub const INTEGRATION: u64 = 10_000;
@@ -218,6 +220,37 @@ pub(super) fn travel(plan: &Plan, parts: &mut Parts) -> Result<()> {
         })?;
     }
 
+    if config.takes(RoadKind::Absolute) {
+        let learning = config.absolute.learning();
+        let settings = AbsoluteSettings { particles: config.absolute.particles };
+        let mut found = Vec::new();
+        let mut cost = (0, 0.0);
+        for (idx, state) in states.iter().enumerate() {
+            let own = streams.derive(streams_of::ABSOLUTE + idx as u64);
+            let end = Ends::prepare(&molecule, std::slice::from_ref(state), config.frames.held_out())?;
+            let name = format!("absolute_{}", state.name);
+            let directory = parts.part(&name, |directory, control| {
+                let part = format!("learning {}", state.name);
+                let learned = learn(&end, &molecule, &learning, directory, &run, &part, own, control)?;
+                let mut progress = fractions(control, &run, &format!("particles {}", state.name));
+                let path = (&learned.model).into();
+                let mut found = absolute_end(&end, path, &settings, &own.derive(1), &mut progress)?;
+                found.seconds += learned.seconds;
+                let log_z = (found.log_z.value, found.log_z.std_error);
+                control.progress().end(&format!("log Z = {:.2} ± {:.2}", log_z.0, log_z.1));
+                write_json(&directory.join("end.json"), &found)
+            })?;
+            found.push(read_json::<AbsoluteEnd>(&directory.join("end.json"))?);
+            cost.0 += both[idx].n_energy_evaluations + end.n_physical_evaluations;
+            cost.1 += both[idx].wall_seconds;
+        }
+        parts.part("absolute", |directory, _| {
+            let mut row = absolute::absolute(&found[0], &found[1]);
+            row.road.n_energy_evaluations += cost.0;
+            row.road.wall_seconds += cost.1;
+            store(directory, [row])
+        })?;
+    }
     Ok(())
 }
 
