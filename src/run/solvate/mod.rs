@@ -177,7 +177,7 @@ pub fn solvate(request: &SolvateRequest, control: &Control) -> Result<Outcome> {
     solute.notes.iter().for_each(|note| control.progress().note(note));
     let mechanics = MolecularMechanics::along(&solute.parameters, AlchemicalPath::ImplicitSolvent)?;
     let streams = Streams::new(request.seed);
-    let windows = |lambdas: Vec<f64>, part: u64| {
+    let windows = |lambdas: Vec<f64>, settings: &WindowSettings, part: u64| {
         Windows::new(
             &solute.parameters,
             &mechanics,
@@ -185,12 +185,12 @@ pub fn solvate(request: &SolvateRequest, control: &Control) -> Result<Outcome> {
             lambdas,
             request.temperature,
             &plan.motion,
-            &plan.windows,
+            settings,
             streams.derive(part),
         )
     };
     let directory = parts.part("pilot", |directory, control| {
-        let windows = windows(PILOT_LAMBDAS.to_vec(), 0)?;
+        let windows = windows(PILOT_LAMBDAS.to_vec(), &plan.windows.of_pilot(), 0)?;
         let found = pilot(&windows, request.max_seconds, control, directory)?;
         write_json(&directory.join("pilot.json"), &found)
     })?;
@@ -201,7 +201,7 @@ pub fn solvate(request: &SolvateRequest, control: &Control) -> Result<Outcome> {
         wall_seconds: (request.max_seconds - pilot.wall_seconds).max(1.0),
     };
     let tables = parts.part("windows", |directory, control| {
-        let sampled = windows(pilot.windows.clone(), 1)?.until(enough, directory, control)?;
+        let sampled = windows(pilot.windows.clone(), &plan.windows, 1)?.until(enough, directory, control)?;
         sampled.write_tables(directory)?;
         let notes = SampledNotes {
             acceptance: sampled.acceptance,

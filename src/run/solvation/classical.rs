@@ -70,14 +70,18 @@ pub fn classical(
     directory: &Path,
     control: &Control,
 ) -> Result<Classical> {
-    let windows = |lambdas: Vec<f64>, part: u64| {
-        let own = streams.derive(part);
-        let (motion, windows) = (&settings.motion, &settings.windows);
+    let windows = |lambdas: Vec<f64>, windows: &WindowSettings, part: u64| {
+        let (own, motion) = (streams.derive(part), &settings.motion);
         Windows::new(parameters, mechanics, start_nm, lambdas, temperature, motion, windows, own)
     };
-    let pilot = pilot(&windows(PILOT_LAMBDAS.to_vec(), 10)?, f64::INFINITY, control, directory)?;
+    let pilot = pilot(
+        &windows(PILOT_LAMBDAS.to_vec(), &settings.windows.of_pilot(), 10)?,
+        f64::INFINITY,
+        control,
+        directory,
+    )?;
     let enough = Enough { std_error_kt: settings.std_error_kt, wall_seconds: f64::INFINITY };
-    let sampled = windows(pilot.windows.clone(), 11)?.until(enough, directory, control)?;
+    let sampled = windows(pilot.windows.clone(), &settings.windows, 11)?.until(enough, directory, control)?;
     let mut roads = roads(&pilot, &sampled);
     let switched = if settings.switching.n_processes > 0 {
         let mut progress = fractions(control, directory, "switching");

@@ -59,6 +59,14 @@ impl Default for WindowSettings {
     }
 }
 
+impl WindowSettings {
+    /// The same for a pilot: a few picoseconds are enough for fluctuations, if not for averages.
+    pub fn of_pilot(&self) -> Self {
+        let short = Time::from_ps(5.0_f64.min(self.equilibration.as_ps())).unwrap_or(self.equilibration);
+        Self { equilibration: short, ..self.clone() }
+    }
+}
+
 /// What is simulated.
 pub struct Windows<'a> {
     mechanics: &'a MolecularMechanics,
