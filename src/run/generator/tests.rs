@@ -31,7 +31,7 @@ name = "score"
 n_steps = 6
 batch_size = 32
 learning_rate = 1e-3
-objectives = [{ kind = "denoising_score_matching" }]
+objectives = [{ kind = "target_score_matching" }]
 [generate]
 n_samples = 64
 reverse_diffusion = { n_steps = 8 }
