@@ -2,7 +2,7 @@
 
     python systems/make.py [--shared DIR] [NAME ...]
 
-Needs OpenMM 8.6 and ParmEd 4.3. Topologies of peptides are OpenMM's `amber99sbildn.xml` written as an AMBER
+Needs OpenMM 8.6 and ParmEd 4.3, for some openmmtools 0.27. Topologies of peptides are OpenMM's `amber99sbildn.xml` written as an AMBER
 prmtop by ParmEd, with physical masses, no constraints and mbondi3 radii. `--shared` is the directory with
 the inputs that are not in this repository: `small_molecules/` and `chignolin/`; without it those systems
 get their reference energies only. Every `energies.csv` holds OpenMM Reference-platform energies of the
@@ -173,6 +173,33 @@ def make_small_molecule(name, shared):
     write_pdb(HERE / name / f"{name}.pdb", prmtop.topology, positions, f"{name}, start structure")
 
 
+OF_OPENMMTOOLS = {
+    "benzene": ("benzene-toluene-implicit/receptor", "inpcrd"),
+    "toluene": ("benzene-toluene-implicit/solvent", "inpcrd"),
+    "methanol": ("methanol-box/methanol-box", "crd"),
+}
+
+
+def make_of_openmmtools(name):
+    """The first molecule of files that openmmtools ships, alone in vacuum and with mbondi2 radii."""
+    import openmmtools
+    from parmed.tools import changeRadii
+
+    stem, extension = OF_OPENMMTOOLS[name]
+    path = Path(openmmtools.__file__).parent / "data" / stem
+    molecule = parmed.load_file(f"{path}.prmtop", f"{path}.{extension}")[":1"]
+    molecule.box = None
+    molecule.coordinates = molecule.coordinates - molecule.coordinates.mean(axis=0)
+    changeRadii(molecule, "mbondi2").execute()
+    prmtop = HERE / name / f"{name}.prmtop"
+    molecule.save(str(prmtop), overwrite=True)
+    # The same file whenever it is made.
+    first, rest = prmtop.read_text().split("\n", 1)
+    prmtop.write_text(f"{first.split('DATE')[0]}DATE = 01/01/26  00:00:00\n{rest}")
+    positions = molecule.positions
+    write_pdb(HERE / name / f"{name}.pdb", molecule.topology, positions, f"{name}, start structure")
+
+
 def read_dcd(path):
     """Frames of a DCD file of CHARMM's format without a cell, in nm."""
     raw = path.read_bytes()
@@ -250,6 +277,7 @@ def main():
         "chignolin": make_chignolin,
         "aromatic_ligand": lambda shared: make_small_molecule("aromatic_ligand", shared),
         "cb7_guest": lambda shared: make_small_molecule("cb7_guest", shared),
+        **{name: lambda _, name=name: make_of_openmmtools(name) for name in OF_OPENMMTOOLS},
     }
     needs_shared = {"chignolin", "aromatic_ligand", "cb7_guest"}
     files = {"alanine_dipeptide": ("aldp.prmtop", "aldp.pdb")}

@@ -13,3 +13,4 @@ mod pmf;
 mod reproducibility;
 mod reweight;
 mod simulate;
+mod solvate;

@@ -5,6 +5,7 @@
 use std::time::Instant;
 
 use kirkwood::model::EnergyModel;
+use kirkwood::model::data::TrainingData;
 use kirkwood::model::fused::Weights;
 use kirkwood::model::network::{Architecture, Context, NETWORKS};
 use kirkwood::potential::{Noise, Space};
@@ -19,7 +20,8 @@ pub fn batch(model: &EnergyModel, data: &[f32], n_points: usize, n_times: usize)
     let times = TimeSettings { n_times, ..TimeSettings::default() };
     let space = Space::Centered { n_particles: model.architecture.n_beads };
     let mut batch = Batch::default();
-    batch.draw(data, space, model.noise(), &times, n_points, &Streams::new(1), 0);
+    let data = TrainingData::of_frames(space, data);
+    batch.draw(&data, model.noise(), &times, n_points, &Streams::new(1), 0);
     batch
 }
 
@@ -55,13 +57,14 @@ pub fn model(name: &str, n_beads: usize) -> (EnergyModel, Vec<f32>) {
     let mut table = toml::Table::new();
     table.insert("kind".into(), name.into());
     let network = NETWORKS.build("network", table, &()).expect("the defaults build");
-    let context = Context { architecture: &architecture, data: &data, streams };
+    let data: Vec<f32> = data.iter().map(|&x| x as f32).collect();
+    let frames = TrainingData::of_frames(space, &data);
+    let context = Context { architecture: &architecture, data: &frames, streams };
     let built = network.build(&context).expect("the defaults build");
     let mut weights = Weights::initial(&built.program, streams);
     let mut noise = vec![0.0; built.program.n_parameters()];
     fill_normal(&mut streams.stream(Purpose::Start, 0), &mut noise);
     weights.update(&built.program, |w| w.iter_mut().zip(&noise).for_each(|(w, z)| *w += 0.02 * *z as f32));
-    let data = data.iter().map(|&x| x as f32).collect();
     (EnergyModel::new(architecture, 0.1, built.program, built.time_table, weights), data)
 }
 

@@ -10,6 +10,7 @@ use super::energy::OfEnergy;
 use super::estimate::OfEstimate;
 use super::pmf::OfPmf;
 use super::reweight::OfReweight;
+use super::solvate::OfSolvate;
 
 /// Molecular free energies from learned and classical energies.
 #[derive(Debug, Parser)]
@@ -52,6 +53,8 @@ pub enum Command {
     Energy(OfEnergy),
     /// Molecular dynamics or Monte Carlo, with replica exchange and λ windows
     Simulate(OfSimulation),
+    /// The free energy of bringing a molecule from vacuum into an implicit solvent
+    Solvate(OfSolvate),
     /// What a configuration can name, with examples
     List {
         /// One kind of thing, for example `network`

@@ -227,6 +227,7 @@ impl OfEstimate {
             allow_disconnected: self.allow_disconnected,
             out: self.out.clone(),
             command: command.join(" "),
+            about: None,
         })
     }
 }

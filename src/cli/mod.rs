@@ -16,6 +16,7 @@ mod output;
 mod pmf;
 mod progress;
 mod reweight;
+mod solvate;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -70,6 +71,11 @@ fn dispatch(arguments: &Arguments) -> Result<ExitCode> {
             print_plan(arguments, &plan.to_json(), plan.text(), &plan.sentence());
             Ok(ExitCode::SUCCESS)
         }
+        Command::Check(of_run) if run::generator::is_generator(&of_run.config) => {
+            let plan = run::generator::check(&of_run.request()?)?;
+            print_plan(arguments, &plan.to_json(), plan.text(), &plan.sentence());
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Check(of_run) if run::simulate::plan::is_simulation(&of_run.config) => {
             let plan = run::simulate::check(&of_run.request()?)?;
             print_plan(arguments, &plan.to_json(), plan.text(), &plan.sentence());
@@ -94,6 +100,12 @@ fn dispatch(arguments: &Arguments) -> Result<ExitCode> {
                 print!("{catalogue}");
             }
             Ok(ExitCode::SUCCESS)
+        }
+        Command::Solvate(of_solvate) => {
+            use_threads(of_solvate.threads);
+            let control = Control::new(bars(arguments));
+            stop_on_interrupt(&control)?;
+            Ok(finish(arguments, &run::solvate::solvate(&of_solvate.request(), &control)?))
         }
         Command::Energy(of_energy) => energy::perform(of_energy, arguments.json),
         Command::Pmf(of_pmf) => pmf::perform(of_pmf, arguments.json),

@@ -146,7 +146,10 @@ macro_rules! folder {
 
 /// Every molecule, in the order of their size.
 static FOLDERS: &[Folder] = &[
+    folder!("methanol", "methanol.prmtop", "methanol.pdb"),
     folder!("n_methylacetamide", "n_methylacetamide.prmtop", "n_methylacetamide.pdb"),
+    folder!("benzene", "benzene.prmtop", "benzene.pdb"),
+    folder!("toluene", "toluene.prmtop", "toluene.pdb"),
     folder!("aromatic_ligand", "aromatic_ligand.prmtop", "aromatic_ligand.pdb"),
     folder!("alanine_dipeptide", "aldp.prmtop", "aldp.pdb"),
     folder!("cb7_guest", "cb7_guest.prmtop", "cb7_guest.pdb"),

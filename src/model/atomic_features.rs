@@ -5,6 +5,7 @@
 //! | √(D + e) | bonds | quadratic |
 //! | cosine of the angle, smoothed | two bonds | nearly quadratic |
 //! | signed volume of three bonds | an atom with three neighbours | quadratic (planar) or odd (chiral) |
+//! | the same of sums over branches | an atom with three branches | odd: tells mirror images apart in noise |
 //! | 1/√(D + e) | pairs three or more bonds apart | linear: Coulomb, generalised Born |
 //! | its sixth and twelfth power | the same | linear: Lennard-Jones |
 //! | cos nφ, sin nφ smoothed, n ≤ 3 | paths of three bonds | linear |
@@ -43,6 +44,8 @@ pub struct AtomicFeatures {
     pub dihedrals: Vec<[usize; 4]>,
     /// How many bonds have atoms on either side.
     pub n_rotors: usize,
+    /// A centre with three branches, each a neighbour and the neighbours of that.
+    pub branches: Vec<(usize, [Vec<usize>; 3])>,
 }
 
 impl AtomicFeatures {
@@ -78,6 +81,15 @@ impl AtomicFeatures {
                 }
             }
         }
+        let branch = |centre: usize, first: usize| -> Vec<usize> {
+            let others = neighbours[first].iter().copied().filter(|&atom| atom != centre);
+            std::iter::once(first).chain(others).collect()
+        };
+        let branches = volumes
+            .iter()
+            .map(|&[centre, i, j, k]| (centre, [i, j, k].map(|first| branch(centre, first))))
+            .filter(|(_, branches)| branches.iter().any(|branch| branch.len() > 1))
+            .collect();
         let mut axes: Vec<[usize; 2]> = vec![];
         let (mut first, mut others) = (vec![], vec![]);
         for dihedral in dihedrals {
@@ -91,12 +103,12 @@ impl AtomicFeatures {
         }
         let n_rotors = first.len();
         first.extend(others);
-        Self { n_atoms, pairs, n_bonds, n_close, angles, volumes, dihedrals: first, n_rotors }
+        Self { n_atoms, pairs, n_bonds, n_close, angles, volumes, dihedrals: first, n_rotors, branches }
     }
 
     /// Features that a network sees: all but powers and multiples.
     pub fn n_inputs(&self) -> usize {
-        self.n_stiff() + self.pairs.len() - self.n_close + 2 * self.n_rotors
+        self.n_stiff() + self.pairs.len() - self.n_close + 2 * self.n_rotors + self.branches.len()
     }
 
     /// Bonds, angles and volumes, which come first.
@@ -183,6 +195,21 @@ impl AtomicFeatures {
             }
             multiples.extend([c2, s2, c3, s3]);
         }
+        if !self.branches.is_empty() {
+            let sums = [0, 1, 2].map(|corner| {
+                let mut pairs = vec![];
+                let mut index = vec![];
+                for (feature, (centre, branches)) in self.branches.iter().enumerate() {
+                    pairs.extend(branches[corner].iter().map(|&atom| [atom, *centre]));
+                    index.resize(pairs.len(), feature);
+                }
+                let bonds = p.gather_pairs(x, pairs, -1.0);
+                p.scatter_sum(bonds, index, self.branches.len())
+            });
+            let normal = p.cross(sums[0], sums[1]);
+            let volume = p.dot(normal, sums[2]);
+            parts.push(column(p, volume, self.branches.len()));
+        }
         if n_far > 0 {
             let far = p.slice_rows(inverses, self.n_close, n_far);
             let second = p.multiply(far, far);
@@ -211,7 +238,7 @@ fn angle_sum(p: &mut Program, [ca, sa]: [Value; 2], [cb, sb]: [Value; 2]) -> (Va
 impl Features for AtomicFeatures {
     fn len(&self) -> usize {
         let n_far = self.pairs.len() - self.n_close;
-        self.n_stiff() + 3 * n_far + 6 * self.dihedrals.len()
+        self.n_stiff() + 3 * n_far + 6 * self.dihedrals.len() + self.branches.len()
     }
 
     fn n_particles(&self) -> usize {
@@ -250,6 +277,13 @@ impl Features for AtomicFeatures {
         let (rotors, rest) = circles.split_at(self.n_rotors);
         rotors.iter().for_each(|z| push(z.re));
         rotors.iter().for_each(|z| push(z.im));
+        for (centre, branches) in &self.branches {
+            let [a, b, c] = [0, 1, 2].map(|k| {
+                let bonds = branches[k].iter().map(|&atom| point(atom) - point(*centre));
+                bonds.sum::<nalgebra::Vector3<f64>>()
+            });
+            push(a.cross(&b).dot(&c));
+        }
         far.clone().for_each(|pair| push(length(pair).powi(-6)));
         far.for_each(|pair| push(length(pair).powi(-12)));
         rest.iter().for_each(|z| push(z.re));
@@ -283,7 +317,9 @@ mod tests {
         // 12 angles across 12 pairs that are no bonds, and the 9 pairs of hydrogens of different carbons.
         assert_eq!((f.n_bonds, f.n_close, f.pairs.len(), f.angles.len()), (7, 19, 28, 12));
         assert_eq!((f.dihedrals.len(), f.n_rotors, f.volumes.len()), (9, 1, 8));
-        assert_eq!((f.n_stiff(), f.n_inputs(), f.len()), (27, 38, 27 + 27 + 54));
+        // Of the four volumes of a carbon, three have the other carbon as a corner, with its hydrogens.
+        assert_eq!((f.branches.len(), &f.branches[0].1[0]), (6, &vec![1, 5, 6, 7]));
+        assert_eq!((f.n_stiff(), f.n_inputs(), f.len()), (27, 44, 27 + 27 + 54 + 6));
         for &[a, b, c] in &f.angles {
             let mut ends = [f.pairs[a], f.pairs[b]].concat();
             assert!(a < 7 && b < 7 && (7..19).contains(&c));

@@ -129,7 +129,6 @@ impl EnergyModel {
     /// repeat the first one.
     pub fn load<X: Copy + Into<f64>>(&self, workspace: &mut Workspace, t: &[f64], x: &[X]) {
         let size = 3 * self.architecture.n_beads;
-        let mut row = vec![0.0_f32; self.time_table.n_rows()];
         for lane in 0..self.lanes {
             let source = if lane < t.len() { lane } else { 0 };
             let frame = &x[source * size..][..size];
@@ -140,11 +139,22 @@ impl EnergyModel {
                     coordinates[(axis * self.architecture.n_beads + bead) * self.lanes + lane] = value as f32;
                 }
             }
-            if lane == 0 || source == 0 || t[source] != t[source - 1] {
-                self.time_table.fill(t[source], &mut row);
-            }
-            workspace.set_time(lane, &row);
         }
+        let n_rows = self.time_table.n_rows();
+        let mut rows = vec![0.0_f32; n_rows];
+        self.time_table.fill(t[0], &mut rows);
+        if t.iter().any(|&other| other != t[0]) {
+            rows.resize(self.lanes * n_rows, 0.0);
+            for lane in 1..self.lanes {
+                let (before, here) = rows.split_at_mut(lane * n_rows);
+                match t.get(lane) {
+                    Some(&time) if time != t[lane - 1] => self.time_table.fill(time, &mut here[..n_rows]),
+                    Some(_) => here[..n_rows].copy_from_slice(&before[(lane - 1) * n_rows..]),
+                    None => here[..n_rows].copy_from_slice(&before[..n_rows]),
+                }
+            }
+        }
+        workspace.set_times(&rows);
     }
 
     /// The Gaussian part of u.

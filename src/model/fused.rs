@@ -228,6 +228,24 @@ impl Workspace {
         Self::scatter_time(&self.time_nodes, &self.offsets, self.lanes, &mut self.value, lane, time);
     }
 
+    /// Sets the time vectors of all lanes, `[lane][row]`; of a single one, for every lane.
+    pub fn set_times(&mut self, times: &[f32]) {
+        let lanes = self.lanes;
+        let n_rows = self.time_nodes.iter().map(|&(_, _, rows)| rows).sum::<usize>();
+        for &(value, start, rows) in &self.time_nodes {
+            let out = self.value[self.offsets[value]..][..rows * lanes].chunks_exact_mut(lanes).enumerate();
+            if times.len() == n_rows {
+                out.for_each(|(row, out)| out.fill(times[start + row]));
+            } else {
+                // By rows, so that what is written is contiguous.
+                out.for_each(|(row, out)| {
+                    let column = times[start + row..].iter().step_by(n_rows);
+                    out.iter_mut().zip(column).for_each(|(out, &time)| *out = time);
+                });
+            }
+        }
+    }
+
     /// Sets the rate of the time vector of one lane, for [`Direction::Time`].
     pub fn set_time_tangent(&mut self, lane: usize, rate: &[f32]) {
         Self::scatter_time(&self.time_nodes, &self.offsets, self.lanes, &mut self.tangent, lane, rate);

@@ -181,6 +181,7 @@ pub struct Program {
     nodes: Vec<Node>,
     n_parameters: usize,
     n_time_rows: usize,
+    offset_parameters: Option<std::ops::Range<usize>>,
 }
 
 impl Program {
@@ -206,6 +207,19 @@ impl Program {
             Op::Bias { parameter } => Some(*parameter),
             _ => None,
         })
+    }
+
+    /// Parameters in which the energy is linear and that add to it a function of time alone, if there are any.
+    pub fn offset_parameters(&self) -> Option<std::ops::Range<usize>> {
+        self.offset_parameters.clone()
+    }
+
+    /// Says that the last row of a linear layer, one of functions of time, does nothing but add to the energy.
+    pub fn last_row_is_offset(&mut self, layer: Value) {
+        if let Op::Linear { weight, .. } = &self.nodes[layer].op {
+            let end = weight.offset + weight.len();
+            self.offset_parameters = Some(end - weight.columns..end);
+        }
     }
 
     /// Rows of a value.

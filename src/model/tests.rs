@@ -429,3 +429,44 @@ fn one_thread_and_two_give_the_same_bits() {
         assert_eq!(run(1), run(2), "{name}");
     }
 }
+
+/// Conformations at one time skip what is zero there, also in the gradient of the parameters.
+#[test]
+fn the_times_of_other_lanes_change_nothing() {
+    for (name, network) in networks() {
+        let (model, data) = random_model(&*network, 5);
+        let (t, x) = noised(&model, &data, model.lanes());
+        let gradient = |t: &[f64], e: &[f32]| {
+            let mut workspace = model.take_workspace();
+            model.load(&mut workspace, t, &x);
+            workspace.forward(&model.program, model.weights());
+            let u: Vec<f64> = workspace.energies().iter().map(|&u| u.into()).collect();
+            let mut gradient = vec![0.0; model.program.n_parameters()];
+            workspace.reverse_energy(&model.program, model.weights(), e, &mut gradient);
+            (u, gradient.into_iter().map(f64::from).collect::<Vec<f64>>())
+        };
+        for lane in (0..t.len()).step_by(5) {
+            let mut e = vec![0.0; t.len()];
+            e[lane] = 1.0;
+            let (mixed, of_mixed) = gradient(&t, &e);
+            let (alone, of_alone) = gradient(&vec![t[lane]; t.len()], &e);
+            assert!((mixed[lane] - alone[lane]).abs() < 1e-5 * (1.0 + mixed[lane].abs()), "{name}");
+            assert!(relative(of_alone, &of_mixed) < 1e-5, "{name}");
+        }
+    }
+}
+
+#[test]
+fn bonds_that_branch_ask_for_features_of_atoms() {
+    let rows = |features: &str, bonds: Vec<[usize; 2]>| {
+        let table = format!("kind = \"whitened\"\nfeatures = \"{features}\"").parse().unwrap();
+        let network = NETWORKS.build("model.network", table, &()).unwrap();
+        let molecule = Architecture::new(vec![0; 5], bonds, Noise::default());
+        network.program(&molecule).unwrap().n_time_rows()
+    };
+    let chain = || (1..5).map(|k| [k - 1, k]).collect::<Vec<_>>();
+    let methane = || (1..5).map(|k| [0, k]).collect::<Vec<_>>();
+    assert_eq!(rows("automatic", chain()), rows("beads", chain()));
+    assert_eq!(rows("automatic", methane()), rows("atoms", methane()));
+    assert_ne!(rows("atoms", methane()), rows("beads", methane()));
+}

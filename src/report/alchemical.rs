@@ -6,8 +6,21 @@ use super::figure::{Color, png, svg};
 use super::number;
 use super::page::{Block, Card, Page, Section, Table};
 use crate::error::{Error, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
+
+/// What a report says about samples that were made for a purpose: in place of the general title, and below the result.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct About {
+    /// Of the page.
+    pub title: String,
+    /// Below it.
+    pub subtitle: String,
+    /// What the numbers mean.
+    pub paragraphs: Vec<String>,
+    /// The result again: a name and a value with its unit.
+    pub values: Vec<[String; 2]>,
+}
 
 /// What the report needs of `estimate.json`; numbers that are null there are missing.
 #[derive(Debug, Deserialize)]
@@ -24,6 +37,8 @@ struct Contents {
     convergence: Convergence,
     blocks: Vec<BlockPoint>,
     provenance: serde_json::Value,
+    #[serde(default)]
+    about: Option<About>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -157,10 +172,18 @@ impl Contents {
         sections.retain(|section| !section.is_empty());
         let temperature = self.temperature_k.map_or_else(String::new, |t| format!(" · {t} K"));
         let total: usize = self.n_samples.iter().sum();
-        Page {
-            title: format!("Free energy along {}", self.components.join(", ")),
-            subtitle: format!("{} states · {total} samples{temperature}", self.state_names.len()),
-            sections,
+        let subtitle = format!("{} states · {total} samples{temperature}", self.state_names.len());
+        match &self.about {
+            Some(about) => Page {
+                title: about.title.clone(),
+                subtitle: format!("{} · {subtitle}", about.subtitle),
+                sections,
+            },
+            None => Page {
+                title: format!("Free energy along {}", self.components.join(", ")),
+                subtitle,
+                sections,
+            },
         }
     }
 
@@ -188,6 +211,12 @@ impl Contents {
         section.blocks.push(Block::Cards { cards });
         if let (Some(first), Some(last)) = (self.state_names.first(), self.state_names.last()) {
             section.paragraph(format!("Free energy of {last} relative to {first}, with one standard error."));
+        }
+        if let Some(about) = &self.about {
+            let mut table = Table::new("The result in other units.", ["", "value"]);
+            table.rows = about.values.iter().map(|row| row.to_vec()).collect();
+            section.table(table);
+            about.paragraphs.iter().for_each(|paragraph| section.paragraph(paragraph));
         }
         if self.verdicts.is_empty() {
             let text =

@@ -20,6 +20,7 @@ pub mod provenance;
 pub mod reweight;
 mod series;
 pub mod simulate;
+pub mod solvate;
 pub mod solvation;
 pub mod source;
 pub mod stages;
@@ -111,6 +112,9 @@ pub fn check(request: &Request) -> Result<Plan> {
 pub fn run(request: &Request, control: &Control) -> Result<Outcome> {
     if solvation::is_solvation(&request.config) {
         return solvation::run(request, control);
+    }
+    if generator::is_generator(&request.config) {
+        return generator::run(request, control);
     }
     let plan = Plan::resolve(request)?;
     let variants = chosen_variants(request, &plan)?;

@@ -241,8 +241,10 @@ impl<'a> SequentialMonteCarlo<'a> {
         let per_island = self.settings.n_particles / self.settings.n_islands;
         for (i, (old, new)) in old.iter().zip(&self.walkers.u).enumerate() {
             let log_kernels = carried.as_ref().map_or(0.0, |log_kernels| log_kernels[i]);
-            // A particle whose energy is not a number has no weight.
-            let increment = if new.is_nan() { f64::NEG_INFINITY } else { old - new + log_kernels };
+            // A particle whose energy is not a number has no weight, and one that was where it is infinite gets none
+            // back.
+            let is_lost = new.is_nan() || *old == f64::INFINITY;
+            let increment = if is_lost { f64::NEG_INFINITY } else { old - new + log_kernels };
             self.state.log_weights[i] += increment;
             self.state.line_log_weights[i] += increment;
         }
@@ -317,7 +319,8 @@ impl<'a> SequentialMonteCarlo<'a> {
         self.walkers.n_energy_evaluations += u.len() as u64;
         let (mut first, mut second) = (Vec::with_capacity(u.len()), Vec::with_capacity(u.len()));
         for ((new, old), w) in u.iter().zip(&self.walkers.u).zip(&self.state.log_weights) {
-            let increment = if new.is_nan() { f64::NEG_INFINITY } else { old - new };
+            let is_lost = new.is_nan() || *old == f64::INFINITY;
+            let increment = if is_lost { f64::NEG_INFINITY } else { old - new };
             first.push(w + increment);
             second.push(w + 2.0 * increment);
         }

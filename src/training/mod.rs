@@ -1,6 +1,7 @@
 //! Objectives and the loop that minimises them.
 
 pub mod batch;
+mod calibration;
 pub mod gradient;
 pub mod objective;
 pub mod optimizer;

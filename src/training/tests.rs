@@ -13,7 +13,7 @@ use crate::random::{Purpose, Streams};
 use rand_distr::Distribution as _;
 
 /// A zigzag chain of four beads with noise, reduced length.
-fn chain(n_frames: usize) -> Vec<f64> {
+pub(super) fn chain(n_frames: usize) -> Vec<f64> {
     let space = Space::Centered { n_particles: 4 };
     let mut rng = Streams::new(2).stream(Purpose::Start, 0);
     let mut data = vec![];
@@ -28,15 +28,15 @@ fn chain(n_frames: usize) -> Vec<f64> {
     data
 }
 
-fn single(data: &[f64]) -> Vec<f32> {
+pub(super) fn single(data: &[f64]) -> Vec<f32> {
     data.iter().map(|&x| x as f32).collect()
 }
 
-fn training_data(frames: &[f32]) -> TrainingData<'_> {
+pub(super) fn training_data(frames: &[f32]) -> TrainingData<'_> {
     TrainingData::of_frames(Space::Centered { n_particles: 4 }, frames)
 }
 
-fn model(data: &[f64], random_weights: bool) -> EnergyModel {
+pub(super) fn model(data: &[f64], random_weights: bool) -> EnergyModel {
     let bonds = vec![[0, 1], [1, 2], [2, 3]];
     let architecture = Architecture::new(vec![0, 1, 1, 0], bonds, Noise::default());
     let table: toml::Table = "kind = 'whitened'\nhidden = [16, 16]\ntime_splines = 9".parse().unwrap();
@@ -295,4 +295,9 @@ fn an_interpolant_learns_the_laws_between_two_ensembles() {
     let model = trainer.into_model().unwrap();
     let Err(error) = Trainer::new(model, &settings, coupled, Streams::new(8)) else { panic!("accepted") };
     assert!(error.to_string().contains("independent"), "{error}");
+}
+
+#[test]
+fn the_settings_for_atoms_are_valid() {
+    TrainSettings::of_atoms().validate().unwrap();
 }

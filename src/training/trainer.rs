@@ -1,6 +1,7 @@
 //! The loop: batch, gradient, Adam, average; with everything that a resumed run needs.
 
 use super::batch::Batch;
+use super::calibration::calibrate;
 use super::gradient::{GradientEngine, Weighted};
 use super::optimizer::{self, Adam};
 use super::settings::{StageSettings, TrainSettings};
@@ -145,6 +146,13 @@ impl<'a> Trainer<'a> {
         let Some((stage_idx, stage, first)) = self.stage() else { return Ok(None) };
         let state = &mut self.state;
         if state.step == first {
+            if self.objectives[stage_idx].iter().any(|o| o.objective.needs_cross_energies()) {
+                // What has been learned so far, with one constant for all times, which classification needs.
+                self.model.set_weights(&state.average)?;
+                calibrate(&mut self.model, &self.data, &self.streams)?;
+                state.weights.copy_from_slice(self.model.weights().values());
+                state.average.copy_from_slice(self.model.weights().values());
+            }
             // A new stage has other objectives: moments of the old gradients would only mislead.
             state.adam = Adam::new(self.gradient.len());
             state.offsets = vec![0.0; stage.times.n_levels];

@@ -170,6 +170,7 @@ impl Network for MessagePassing {
         let inverse_length = p.time(1);
         // The start of h, a bias and a gate per layer, two coefficients per class, the constant.
         let of_time = p.linear(splines, (2 * self.layers + 2) * width + 2 * n_classes + 1, None, Init::Zero);
+        p.last_row_is_offset(of_time);
         let mut start = 0;
         let mut next = |p: &mut Program, rows: usize| {
             start += rows;

@@ -11,8 +11,10 @@
 //! 1/s_k(t) of each feature, so a stiff bond needs no large weights.
 //!
 //! With all atoms the features are those of [`crate::model::atomic_features`], in which a force field is
-//! nearly Σ_k w_k z_k²/2 + b_k z_k: w_k has either sign and starts at 1 for bonds and angles, r(z) is linear up
-//! to 20 standard deviations, and powers of distances and multiples of dihedrals enter Σ b_k r(z_k) alone.
+//! nearly Σ_k w_k z_k²/2 + b_k z_k: w_k has either sign and starts at 1 for bonds and angles and ¼ for volumes,
+//! r(z) is linear up to 20 standard deviations, and powers of distances and multiples of dihedrals enter Σ b_k r(z_k) alone. Where
+//! noise outweighs the width of bonds and angles, their deviations are correlated because they share atoms:
+//! so squares Σ_m d_m(t) q((A z)_m + a_m(t)) of learned combinations are added.
 
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +36,10 @@ pub struct Whitened {
     pub time_splines: usize,
     /// What describes a conformation.
     pub features: FeatureKind,
+    /// Linear combinations of features whose squares enter the energy; absent: as many as the first layer has
+    /// units where features are those of atoms, else none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub squares: Option<usize>,
 }
 
 /// Which features describe a conformation.
@@ -51,7 +57,12 @@ pub enum FeatureKind {
 
 impl Default for Whitened {
     fn default() -> Self {
-        Self { hidden: vec![128, 128, 128], time_splines: 33, features: FeatureKind::Automatic }
+        Self {
+            hidden: vec![128, 128, 128],
+            time_splines: 33,
+            features: FeatureKind::Automatic,
+            squares: None,
+        }
     }
 }
 
@@ -112,9 +123,27 @@ impl Network for Whitened {
         };
 
         let n_hidden: usize = self.hidden.iter().sum();
-        let of_time = p.linear(splines, n_hidden + n_inputs + n_features + 1, None, Init::Zero);
+        let n_squares = self.squares.unwrap_or(match features {
+            Described::Beads(_) => 0,
+            Described::Atoms(_) => self.hidden[0],
+        });
+        let of_time =
+            p.linear(splines, 2 * n_squares + n_hidden + n_inputs + n_features + 1, None, Init::Zero);
+        p.last_row_is_offset(of_time);
 
-        let (mut hidden, mut start) = (clipped, 0);
+        let mut start = 0;
+        let mut squares = None;
+        if n_squares > 0 {
+            let bias = p.slice_rows(of_time, 0, n_squares);
+            let weight = p.slice_rows(of_time, n_squares, n_squares);
+            let wide = p.slice_rows(line, 0, n_inputs);
+            let init = Init::Normal((1.0 / n_inputs as f32).sqrt());
+            let combined = p.linear(wide, n_squares, Some(bias), init);
+            let combined = p.unary(combined, Unary::SaturatingSquare { bound: 20.0 });
+            squares = Some(p.dot(combined, weight));
+            start = 2 * n_squares;
+        }
+        let mut hidden = clipped;
         for &width in &self.hidden {
             let bias = p.slice_rows(of_time, start, width);
             let init = Init::Normal((1.0 / p.rows(hidden) as f32).sqrt());
@@ -132,6 +161,7 @@ impl Network for Whitened {
         let sum = p.add(mlp, quadratic);
         let sum = p.add(sum, linear);
         let sum = p.add(sum, constant);
+        let sum = squares.map_or(sum, |squares| p.add(sum, squares));
         // Noised data are Gaussian up to terms of order a²: so is the model, whatever the weights.
         p.multiply(sum, signal);
         Ok(p)
@@ -221,11 +251,14 @@ impl Described {
                 p.unary(rows, Unary::Softplus)
             }
             Self::Atoms(features) => {
-                let n = features.n_bonds + features.angles.len();
+                let (n, n_stiff) = (features.n_bonds + features.angles.len(), features.n_stiff());
                 let stiff = p.slice_rows(of_time, start, n);
                 let stiff = p.shift(stiff, 1.0);
-                let soft = p.slice_rows(of_time, start + n, features.n_inputs() - n);
-                p.concat(vec![stiff, soft])
+                // A tetrahedral centre has four volumes. Mirror images differ in nothing else that is stiff.
+                let volumes = p.slice_rows(of_time, start + n, n_stiff - n);
+                let volumes = p.shift(volumes, 0.25);
+                let soft = p.slice_rows(of_time, start + n_stiff, features.n_inputs() - n_stiff);
+                p.concat(vec![stiff, volumes, soft])
             }
         }
     }

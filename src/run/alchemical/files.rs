@@ -33,6 +33,9 @@ pub fn write(directory: &Path, outcome: &Outcome, request: &EstimateRequest) -> 
             outcome.dataset.states.iter().map(|state| json!(state.name)).collect(),
         );
         object.insert("provenance".into(), provenance(request));
+        if let Some(about) = &request.about {
+            object.insert("about".into(), json!(about));
+        }
     }
     write_json(&directory.join("estimate.json"), &everything)?;
     let table = |name: &str, text: String| write_atomic(&directory.join(name), text.as_bytes());

@@ -16,6 +16,7 @@ use crate::free_energy::alchemical::{
     Analysis, AnalysisSettings, Dataset, Estimator, Severity, Verdict, analyse,
 };
 use crate::free_energy::reader::{ReadOptions, read};
+use crate::report::alchemical::About;
 use crate::units::EnergyUnit;
 
 /// Verdicts that are about states without overlap, which the user may have asked for.
@@ -36,6 +37,8 @@ pub struct EstimateRequest {
     pub out: Option<PathBuf>,
     /// The command, for the report.
     pub command: String,
+    /// What the samples were made for, for the report.
+    pub about: Option<About>,
 }
 
 /// Everything that was found.

@@ -75,7 +75,7 @@ pub fn classical(
         let (motion, windows) = (&settings.motion, &settings.windows);
         Windows::new(parameters, mechanics, start_nm, lambdas, temperature, motion, windows, own)
     };
-    let pilot = pilot(&windows(PILOT_LAMBDAS.to_vec(), 10)?, control, directory)?;
+    let pilot = pilot(&windows(PILOT_LAMBDAS.to_vec(), 10)?, f64::INFINITY, control, directory)?;
     let enough = Enough { std_error_kt: settings.std_error_kt, wall_seconds: f64::INFINITY };
     let sampled = windows(pilot.windows.clone(), 11)?.until(enough, directory, control)?;
     let mut roads = roads(&pilot, &sampled);

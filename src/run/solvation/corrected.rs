@@ -26,18 +26,18 @@ use super::Road;
 use super::counted::Counted;
 use super::ends::{Ends, N_GROUPS};
 use super::grouped::{LearnedRoad, Works, bennett_by_groups, overlap_verdict};
+use super::learning::LearnedPath;
 use super::multistate::{Multistate, MultistateSettings, multistate};
-use super::region::{Within, blurred_times};
+use super::region::Within;
 use crate::error::{Error, Result};
 use crate::free_energy::alchemical::{Severity, Verdict};
 use crate::free_energy::nonequilibrium::{Crooks, crooks};
-use crate::model::EnergyModel;
-use crate::model::data::Pairing;
 use crate::potential::{AtLambda, GeometricPath, Piece, PotentialPath, ReducedPotential, Route, Sequence};
-use crate::random::Streams;
+use crate::random::{Purpose, Streams};
 use crate::sampling::{
     Bridge, LocalMove, LogNormalizer, ParticleSchedule, Population, Progress, SequentialMonteCarlo,
     SequentialMonteCarloSettings, SwitchingLevels, SwitchingSettings, switch, switching_schedule,
+    systematic_resampling,
 };
 
 /// Settings of the corrected roads.
@@ -52,27 +52,31 @@ pub struct CorrectedSettings {
     pub local_move: LocalMove,
     /// Frames that place the levels.
     pub n_pilot: usize,
-    /// Conditional effective sample size that a step along the path keeps, as a fraction.
+    /// Conditional effective sample size that a step along the path keeps in the pilot run, as a fraction.
     pub conditional_ess: f64,
+    /// Parts into which the steps of the pilot run are divided. The spread of works falls with the root of their
+    /// number: at c parts of steps with conditional effective sample size e, it is at best that of n (1/e − 1)/c kT².
+    pub n_parts: usize,
     /// Particles of sequential Monte Carlo in each direction, a multiple of 16; 0: not done.
     pub n_particles: usize,
     /// An island is resampled when its effective sample size falls below this fraction.
     pub resample_below: f64,
-    /// Samples of all levels; absent: not done.
-    pub multistate: Option<MultistateSettings>,
+    /// Samples of all levels; without ladders not done.
+    pub multistate: MultistateSettings,
 }
 
 impl Default for CorrectedSettings {
     fn default() -> Self {
         Self {
-            n_walkers: 2048,
-            n_moves: 2,
+            n_walkers: 1024,
+            n_moves: 1,
             local_move: LocalMove::Hmc { n_leapfrog: 4, target_acceptance: 0.75 },
             n_pilot: 256,
-            conditional_ess: 0.95,
-            n_particles: 2048,
+            conditional_ess: 0.9,
+            n_parts: 8,
+            n_particles: 1024,
             resample_below: 0.5,
-            multistate: Some(MultistateSettings::default()),
+            multistate: MultistateSettings::default(),
         }
     }
 }
@@ -88,8 +92,12 @@ impl CorrectedSettings {
             let message = format!("must be a multiple of {N_GROUPS}, found {}", self.n_particles);
             return bad("n_particles", message);
         }
-        if let Some(multistate) = &self.multistate {
-            multistate.validate(&format!("{place}.multistate"))?;
+        if self.n_parts == 0 {
+            return bad("n_parts", "must be at least 1".into());
+        }
+        self.multistate.validate(&format!("{place}.multistate"))?;
+        if self.multistate.n_ladders > 0 && self.n_particles == 0 {
+            return bad("n_particles", "must not be 0: the ladders begin at these particles".into());
         }
         self.particles(4 * N_GROUPS).validate(place)
     }
@@ -186,15 +194,14 @@ impl Cost {
 /// All corrected roads along one learned path; an untrained model gives the same roads without learning.
 pub fn corrected(
     ends: &Ends,
-    pairing: Pairing,
-    model: &EnergyModel,
+    learned: LearnedPath,
     settings: &CorrectedSettings,
     streams: &Streams,
     progress: &mut Progress<'_>,
 ) -> Result<CorrectedRoads> {
     settings.validate("corrected")?;
-    if ends.ends.len() != 2 || !model.noise().has_two_ends() {
-        let found = format!("{} ends, {:?}", ends.ends.len(), model.noise());
+    if ends.ends.len() != 2 || !learned.noise.has_two_ends() {
+        let found = format!("{} ends, {:?}", ends.ends.len(), learned.noise);
         return Err(Error::invalid("corrected roads", "two ensembles and a path between them", found));
     }
     let begun = Instant::now();
@@ -203,33 +210,32 @@ pub fn corrected(
         Counted::new(&rescaled[0] as &dyn ReducedPotential),
         Counted::new(&rescaled[1] as &dyn ReducedPotential),
     ];
-    let counted = Counted::new(model as &dyn PotentialPath);
+    let counted = Counted::new(learned.path);
     let cost = || Cost {
         physical: physical[0].n_evaluations() + physical[1].n_evaluations(),
         model: counted.n_evaluations(),
         seconds: begun.elapsed().as_secs_f64(),
     };
-    let (t_min, t_max) = model.noise().time_range();
+    let (t_min, t_max) = learned.noise.time_range();
     let first = AtLambda { path: &counted, lambda: t_min };
     let second = AtLambda { path: &counted, lambda: t_max };
     let (to_learned, to_physical) =
         (GeometricPath::new(&physical[1], &second)?, GeometricPath::new(&first, &physical[0])?);
     let straight = Route::Linear { from: 0.0, to: 1.0 };
-    let clock = Route::LogSnr { noise: *model.noise() };
+    let clock = Route::LogSnr { noise: learned.noise };
     let sequence = Sequence::new(vec![
         Piece { path: &to_learned, route: straight },
         Piece { path: &counted, route: clock },
         Piece { path: &to_physical, route: straight },
     ])?;
-    let blurred =
-        blurred_times(&ends.training_data(pairing), model.noise(), &ends.region, &streams.derive(0));
-    let free = blurred.map(|(from, to)| (1.0 + clock.distance(to), 1.0 + clock.distance(from)));
-    let path = Within { path: &sequence, region: &ends.region, free };
+    // Not only at the ends: where a region stops to count, samples from within do not show what was added, and
+    // walkers that leave it under strong noise would rarely come back.
+    let path = Within { path: &sequence, region: &ends.region, free: None };
 
     // Levels and steps.
     let switching = settings.switching();
     let (pilot_frames, _) = ends.ends[1].chosen(settings.n_pilot);
-    let schedule = switching_schedule(
+    let coarse = switching_schedule(
         &path,
         SwitchingLevels::Along(sequence.route()),
         &switching,
@@ -237,6 +243,7 @@ pub fn corrected(
         &streams.derive(1),
         &mut |f| progress(0.15 * f),
     )?;
+    let schedule = divided(&coarse, settings.n_parts);
     let of_pilot = cost();
 
     // Works in both directions.
@@ -269,67 +276,120 @@ pub fn corrected(
 
     // With resampling.
     let mut smc = None;
+    let mut of_smc = of_pilot;
     let mut smc_directions = None;
+    let mut starts = [Vec::new(), Vec::new()];
     if settings.n_particles > 0 {
         let mut directions = [(0.0, 0.0); 2];
-        let mut worst = f64::INFINITY;
+        let mut n_ancestors = [0; 2];
+        let last = schedule.lambda.len() - 1;
+        let ladder: Vec<usize> =
+            settings.multistate.levels(coarse.lambda.len()).iter().map(|k| k * settings.n_parts).collect();
         for (end, schedule, sign) in [(1, &schedule, 1.0), (0, &backwards, -1.0)] {
             let (x, _) = ends.ends[end].chosen(settings.n_particles);
             let of_end = streams.derive(4 + end as u64);
             let (from, share) = (0.45 + 0.15 * end as f64, 0.15);
-            let population =
-                particles(&path, settings, schedule, x, of_end, &mut |f| progress(from + share * f))?;
+            let levels: Vec<usize> = match end {
+                1 => ladder.clone(),
+                _ => ladder.iter().rev().map(|level| last - level).collect(),
+            };
+            let n_kept = settings.multistate.n_ladders.div_ceil(2);
+            let journey = travel(&path, settings, schedule, x, (&levels, n_kept), of_end, &mut |f| {
+                progress(from + share * f)
+            })?;
             // log Z of where the particles arrive relative to where they began.
-            let LogNormalizer { value, std_error, .. } = population.log_z;
+            let LogNormalizer { value, std_error, .. } = journey.population.log_z;
             directions[end] = (sign * value, std_error);
-            let least = population.levels.iter().map(|level| level.unique_ancestors).min().unwrap_or(0);
-            worst = worst.min(least as f64);
+            let levels = journey.population.levels.iter();
+            n_ancestors[end] = levels.map(|level| level.unique_ancestors).min().unwrap_or(0);
+            starts[end] = journey.on_the_way;
         }
-        let of_smc = of_pilot.plus(&cost().since(&of_works));
-        smc = Some(smc_road(&of_smc, settings, &directions, worst));
+        // In the order of the levels from the second end.
+        starts[0].reverse();
+        of_smc = of_pilot.plus(&cost().since(&of_works));
+        smc = Some(smc_road(&of_smc, settings, &directions, n_ancestors));
         smc_directions = Some(directions);
     }
 
-    let mbar = match &settings.multistate {
-        None => None,
-        Some(multistate_settings) => {
-            let before = cost();
-            let run = multistate(
-                ends,
-                pairing,
-                model,
-                &path,
-                &schedule,
-                multistate_settings,
-                &streams.derive(6),
-                &mut |f| progress(0.75 + 0.25 * f),
-            )?;
-            let of_mbar = of_pilot.plus(&cost().since(&before));
-            Some((run.road(&of_mbar), run))
-        }
-    };
+    let mut mbar = None;
+    if settings.multistate.n_ladders > 0 {
+        let before = cost();
+        let streams = streams.derive(6);
+        let run = multistate(&path, &coarse, &settings.multistate, &starts, &streams, &mut |f| {
+            progress(0.75 + 0.25 * f)
+        })?;
+        let of_mbar = of_smc.plus(&cost().since(&before));
+        mbar = Some((run.road(&of_mbar), run));
+    }
     Ok(CorrectedRoads { bar, works, crooks: found, smc, smc_directions, mbar, schedule })
 }
 
-fn particles(
+/// Every step of a schedule divided into equal parts; steps of the moves in between are geometric means.
+fn divided(schedule: &ParticleSchedule, n_parts: usize) -> ParticleSchedule {
+    let (mut lambda, mut step_size) = (vec![schedule.lambda[0]], vec![schedule.step_size[0]]);
+    let steps = schedule.lambda.windows(2).zip(schedule.step_size.windows(2));
+    for (lambdas, sizes) in steps {
+        for part in 1..n_parts {
+            let f = part as f64 / n_parts as f64;
+            lambda.push(lambdas[0] + f * (lambdas[1] - lambdas[0]));
+            step_size.push(sizes[0].powf(1.0 - f) * sizes[1].powf(f));
+        }
+        lambda.push(lambdas[1]);
+        step_size.push(sizes[1]);
+    }
+    ParticleSchedule { lambda, step_size, squared_scores: Vec::new(), ..*schedule }
+}
+
+/// Sequential Monte Carlo through a schedule from samples of its first law.
+struct Journey {
+    population: Population,
+    /// Unweighted particles of some levels, in the order of the schedule.
+    on_the_way: Vec<Vec<f64>>,
+}
+
+/// `keep` says of how many levels of the schedule, in ascending order, how many particles are kept.
+fn travel(
     path: &dyn PotentialPath,
     settings: &CorrectedSettings,
     schedule: &ParticleSchedule,
-    x: Vec<f64>,
+    mut x: Vec<f64>,
+    keep: (&[usize], usize),
     streams: Streams,
     progress: &mut Progress<'_>,
-) -> Result<Population> {
-    let n = x.len() / path.space().dimension() / N_GROUPS * N_GROUPS;
-    let x = x[..n * path.space().dimension()].to_vec();
-    let (from, to) = (schedule.lambda[0], schedule.lambda[schedule.lambda.len() - 1]);
-    let bridge = Bridge { path, route: Route::Linear { from, to }, reference_deviation: 1.0 };
-    let mut run = SequentialMonteCarlo::from_samples(bridge, settings.particles(n), streams, x)?;
-    let mut n_done = 0;
-    while run.advance(schedule)? {
-        n_done += 1;
-        progress((n_done as f64 / schedule.lambda.len() as f64).min(1.0))?;
+) -> Result<Journey> {
+    let d = path.space().dimension();
+    let n = x.len() / d / N_GROUPS * N_GROUPS;
+    x.truncate(n * d);
+    let last = schedule.lambda.len() - 1;
+    let route = Route::Linear { from: schedule.lambda[0], to: schedule.lambda[last] };
+    let (levels, n_kept) = keep;
+    let drawn = |x: &[f64], log_weights: &[f64], level: usize| -> Vec<f64> {
+        let largest = log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let weights: Vec<f64> = log_weights.iter().map(|w| (w - largest).exp()).collect();
+        let mut rng = streams.derive(1).stream(Purpose::Resampling, level as u64);
+        let chosen = systematic_resampling(&weights, n_kept, &mut rng);
+        chosen.into_iter().flat_map(|idx| x[idx * d..][..d].to_vec()).collect()
+    };
+    let mut on_the_way = Vec::with_capacity(levels.len());
+    if levels.first() == Some(&0) {
+        on_the_way.push(drawn(&x, &vec![0.0; n], 0));
     }
-    Ok(run.finish())
+    let bridge = Bridge { path, route, reference_deviation: 1.0 };
+    let mut run = SequentialMonteCarlo::from_samples(bridge, settings.particles(n), streams, x)?;
+    let mut level = 0;
+    while run.advance(schedule)? {
+        level += 1;
+        if levels.binary_search(&level).is_ok() {
+            let state = run.state();
+            let per_island = n / N_GROUPS;
+            let of_islands = state.log_weights.iter().enumerate();
+            let log_weights: Vec<f64> =
+                of_islands.map(|(k, weight)| weight + state.island_log_z[k / per_island]).collect();
+            on_the_way.push(drawn(&state.x, &log_weights, level));
+        }
+        progress(level as f64 / last as f64)?;
+    }
+    Ok(Journey { population: run.finish(), on_the_way })
 }
 
 /// Both directions, each with the weight of its error.
@@ -337,7 +397,7 @@ fn smc_road(
     cost: &Cost,
     settings: &CorrectedSettings,
     directions: &[(f64, f64); 2],
-    least_ancestors: f64,
+    n_ancestors: [usize; 2],
 ) -> LearnedRoad {
     let [(first, first_error), (second, second_error)] = *directions;
     let weights = [first_error, second_error].map(|error| 1.0 / (error * error).max(1e-12));
@@ -360,9 +420,9 @@ fn smc_road(
         verdicts.push(Verdict::new(Severity::Warning, "directions_disagree", message));
     }
     let message = format!(
-        "from one end {first:.3} ± {first_error:.3} kT, from the other {second:.3} ± {second_error:.3} kT; at least \
-         {least_ancestors} of {} frames have descendants",
-        settings.n_particles
+        "from one end {first:.3} ± {first_error:.3} kT, from the other {second:.3} ± {second_error:.3} kT; {} \
+         and {} of {} frames have descendants",
+        n_ancestors[0], n_ancestors[1], settings.n_particles
     );
     verdicts.push(Verdict::new(Severity::Note, "directions", message));
     let method = format!(

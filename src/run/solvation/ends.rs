@@ -187,7 +187,7 @@ fn check(state: &EndState, space: Space) -> Result<()> {
     if !ends_where_frames_do || state.walkers.iter().zip(starts).any(|(walker, start)| walker.start != start)
     {
         let expected = format!("walkers that divide {n_frames} frames, in order");
-        return Err(Error::invalid(what, expected, format!("{:?} …", state.walkers.first())));
+        return Err(Error::invalid(what, expected, format!("{}: {:?} …", state.name, state.walkers.first())));
     }
     Ok(())
 }

@@ -28,14 +28,14 @@ use super::Road;
 use super::counted::Counted;
 use super::ends::{Ends, N_GROUPS};
 use super::grouped::{LearnedRoad, Works, bennett_by_groups, jackknife, overlap_verdict};
+use super::learning::LearnedPath;
 use super::region::Within;
 use crate::error::{Error, Result};
 use crate::free_energy::alchemical::{Severity, Verdict};
 use crate::free_energy::nonequilibrium::crooks;
 use crate::free_energy::thermodynamic_integration::gauss_legendre;
-use crate::model::EnergyModel;
 use crate::model::data::{DataPoints, End, GROUP, Pairing, TrainingData};
-use crate::potential::{PotentialPath, ReducedPotential as _, Route};
+use crate::potential::{Noise, PotentialPath, ReducedPotential as _, Route};
 use crate::random::{Purpose, Streams};
 use crate::sampling::kernel::mean_acceptance;
 use crate::sampling::{LocalMove, Progress, StepSizeAdapter, Walkers};
@@ -66,7 +66,7 @@ impl Default for IntegrationSettings {
     fn default() -> Self {
         Self {
             n_nodes: 64,
-            n_samples: 16_384,
+            n_samples: 32_768,
             n_frames: 8192,
             n_walkers: 1024,
             n_burn_in: 60,
@@ -150,20 +150,22 @@ pub struct LearnedIntegration {
 pub fn learned_integration(
     ends: &Ends,
     pairing: Pairing,
-    model: &EnergyModel,
+    learned: LearnedPath,
     settings: &IntegrationSettings,
     streams: &Streams,
     progress: &mut Progress<'_>,
 ) -> Result<LearnedIntegration> {
     settings.validate("learned_integration")?;
-    if ends.ends.len() != 2 || !model.noise().has_two_ends() {
-        let found = format!("{} ends, {:?}", ends.ends.len(), model.noise());
+    if ends.ends.len() != 2 || !learned.noise.has_two_ends() {
+        let found = format!("{} ends, {:?}", ends.ends.len(), learned.noise);
         return Err(Error::invalid("learned integration", "two ensembles and a path between them", found));
     }
     let begun = Instant::now();
-    let counted = Counted::new(model as &dyn PotentialPath);
+    let counted = Counted::new(learned.path);
     let (groups, nodes) =
-        integrand(ends, pairing, model, &counted, settings, &streams.derive(1), &mut |f| progress(0.5 * f))?;
+        integrand(ends, pairing, learned.noise, &counted, settings, &streams.derive(1), &mut |f| {
+            progress(0.5 * f)
+        })?;
     let integral_kt = jackknife(N_GROUPS, |left_out| {
         let kept = groups.iter().enumerate().filter(|(group, _)| Some(*group) != left_out);
         let (sum, n) = kept.fold((0.0, 0.0), |(sum, n), (_, value)| (sum + value, n + 1.0));
@@ -175,9 +177,10 @@ pub fn learned_integration(
     let mut works = Vec::with_capacity(2);
     let mut brackets = Vec::with_capacity(2);
     for end in 0..2 {
-        let (bracket, of_frames, n) = bracket(ends, end, model, &counted, settings, streams, &mut |f| {
-            progress(0.5 + 0.25 * (end as f64 + f))
-        })?;
+        let (bracket, of_frames, n) =
+            bracket(ends, end, learned.noise, &counted, settings, streams, &mut |f| {
+                progress(0.5 + 0.25 * (end as f64 + f))
+            })?;
         n_physical += n;
         works.push(of_frames);
         brackets.push(bracket);
@@ -210,7 +213,7 @@ pub fn learned_integration(
             method: method.into(),
             value_kt,
             std_error_kt,
-            n_energy_evaluations: ends.n_physical_evaluations + n,
+            n_energy_evaluations: n,
             wall_seconds,
             verdicts,
         };
@@ -254,13 +257,13 @@ pub fn learned_integration(
 fn integrand(
     ends: &Ends,
     pairing: Pairing,
-    model: &EnergyModel,
+    noise: Noise,
     counted: &dyn PotentialPath,
     settings: &IntegrationSettings,
     streams: &Streams,
     progress: &mut Progress<'_>,
 ) -> Result<(Vec<f64>, Vec<IntegrandNode>)> {
-    let (size, noise) = (ends.space.dimension(), *model.noise());
+    let size = ends.space.dimension();
     let route = Route::LogSnr { noise };
     let (s, weights) = gauss_legendre(settings.n_nodes, 0.0, 1.0);
     let span = noise.log_snr(route.lambda(1.0)) - noise.log_snr(route.lambda(0.0));
@@ -316,14 +319,14 @@ fn integrand(
 fn bracket(
     ends: &Ends,
     end: usize,
-    model: &EnergyModel,
+    noise: Noise,
     counted: &Counted<dyn PotentialPath + '_>,
     settings: &IntegrationSettings,
     streams: &Streams,
     progress: &mut Progress<'_>,
 ) -> Result<(Bracket, Works, u64)> {
     let streams = streams.derive(2 + end as u64);
-    let times = model.noise().time_range();
+    let times = noise.time_range();
     let t = [times.0, times.1][end];
     let rescaled = ends.physical(end)?;
     let physical = Counted::new(&rescaled);

@@ -11,7 +11,7 @@ use crate::model::checkpoint::{self, ModelCard, bead_types};
 use crate::model::data::{End, Pairing, TrainingData};
 use crate::model::fused::Weights;
 use crate::model::network::{self, Architecture, NETWORKS};
-use crate::potential::Noise;
+use crate::potential::{Noise, PotentialPath};
 use crate::random::Streams;
 use crate::run::control::Control;
 use crate::run::training::{Training, seconds_trained};
@@ -75,7 +75,22 @@ impl LearningSettings {
     }
 }
 
-/// A learned path.
+/// An energy that depends on time, and the process whose laws it describes: a model, or in tests a formula.
+#[derive(Clone, Copy)]
+pub struct LearnedPath<'a> {
+    /// u_θ(x, t) in reduced length; λ is t.
+    pub path: &'a dyn PotentialPath,
+    /// The process.
+    pub noise: Noise,
+}
+
+impl<'a> From<&'a EnergyModel> for LearnedPath<'a> {
+    fn from(model: &'a EnergyModel) -> Self {
+        Self { path: model, noise: *model.noise() }
+    }
+}
+
+/// What training gave.
 pub struct Learned {
     /// The energies.
     pub model: EnergyModel,

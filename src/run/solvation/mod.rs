@@ -16,7 +16,10 @@
 //! Every part holds `roads.json`, its rows of the table. A part that was interrupted is done again when the run is
 //! resumed; training and windows go on from their checkpoints.
 
+pub mod absolute;
 pub mod classical;
+#[cfg(test)]
+mod closed_form_tests;
 pub mod config;
 pub mod corrected;
 pub mod counted;

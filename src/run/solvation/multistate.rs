@@ -1,23 +1,20 @@
 //! All levels of a learned path and the two physical states at once: replica exchange and MBAR.
 //!
-//! Ladders of replicas stand on levels of the path from one physical energy to the other. They begin at frames (at the
-//! physical levels), and at frames that were noised as the interpolant does it (at the learned ones), so that a good
-//! model has little to relax; moves and exchanges make the samples those of the path. Ladders are independent, and
-//! errors are those of resampled ladders.
+//! Ladders of replicas stand on levels of the path from one physical energy to the other. Half of them begin at
+//! particles that sequential Monte Carlo has brought from the first end to each level, half at particles from the
+//! second, so that what has not relaxed shows as a difference between the halves; moves and exchanges relax it
+//! further. Errors are those of resampled ladders.
 
 use serde::{Deserialize, Serialize};
 
 use super::corrected::Cost;
-use super::ends::Ends;
 use super::grouped::LearnedRoad;
 use crate::error::{Error, Result};
 use crate::free_energy::alchemical::{Severity, Verdict};
 use crate::free_energy::bootstrap::{Blocks, bootstrap_mbar};
 use crate::free_energy::{Mbar, ReducedEnergies};
-use crate::model::EnergyModel;
-use crate::model::data::{DataPoints, End, GROUP, Pairing, TrainingData};
 use crate::potential::{PotentialPath, Route};
-use crate::random::{Purpose, Streams};
+use crate::random::Streams;
 use crate::sampling::{
     Bridge, LocalMove, ParticleSchedule, Progress, ReplicaExchange, ReplicaExchangeSettings, ReplicaState,
 };
@@ -26,9 +23,9 @@ use crate::sampling::{
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct MultistateSettings {
-    /// Of the levels of the switching processes, every so many-th is a level here.
+    /// Of the levels of the pilot run, every so many-th is a level here.
     pub every_level: usize,
-    /// Independent ladders.
+    /// Independent ladders; 0: none of this is done.
     pub n_ladders: usize,
     /// Sweeps that are dropped.
     pub n_burn_in: usize,
@@ -60,8 +57,18 @@ impl Default for MultistateSettings {
 }
 
 impl MultistateSettings {
+    /// Which of so many levels have replicas: the ends and every so many-th.
+    pub(super) fn levels(&self, n_levels: usize) -> Vec<usize> {
+        let mut chosen: Vec<usize> = (0..n_levels - 1).step_by(self.every_level.max(1)).collect();
+        chosen.push(n_levels - 1);
+        chosen
+    }
+
     /// Checks the settings; `place` is their key path.
     pub fn validate(&self, place: &str) -> Result<()> {
+        if self.n_ladders == 0 {
+            return Ok(());
+        }
         let least = [
             ("every_level", self.every_level, 1),
             ("n_ladders", self.n_ladders, 8),
@@ -90,10 +97,13 @@ pub struct Multistate {
     pub free_energies_kt: Vec<f64>,
     /// F₁ − F₀, kT.
     pub value_kt: f64,
-    /// Its standard error by resampled ladders, or the asymptotic one where that is larger.
+    /// Its standard error: by resampled ladders, or the asymptotic one, or half the distance of the two halves of the
+    /// ladders, whichever is largest.
     pub std_error_kt: f64,
-    /// F₁ − F₀ of the second half of the sweeps minus that of the first, kT.
-    pub drift_kt: f64,
+    /// F₁ − F₀ of the ladders that began at particles from the first end, and from the second, kT.
+    pub from_ends_kt: [f64; 2],
+    /// How many of their combined errors these two are apart; half of their distance is in the error of the whole.
+    pub n_sigma: f64,
     /// Exchanges between neighbours.
     pub swap_acceptance: Vec<f64>,
     /// Acceptance of the moves by level.
@@ -111,26 +121,21 @@ impl Multistate {
         if let Some(why) = &self.disconnection {
             verdicts.push(Verdict::new(Severity::Untrustworthy, "disconnected", why.clone()));
         }
-        let tolerance = 4.0 * self.std_error_kt;
-        if self.drift_kt.abs() > tolerance || self.drift_kt.is_nan() {
+        let ([first, second], n_sigma) = (self.from_ends_kt, self.n_sigma);
+        if n_sigma.is_nan() || n_sigma > 2.0 {
             let message = format!(
-                "the two halves of the sweeps differ by {:.2} kT: the ladders were not yet at equilibrium",
-                self.drift_kt
+                "ladders that began at the first end give {first:.2} kT, those from the second {second:.2} kT: they were \
+                 not yet at equilibrium"
             );
-            let severity = if self.drift_kt.abs() > 2.0 * tolerance {
-                Severity::Untrustworthy
-            } else {
-                Severity::Warning
-            };
+            let severity = if n_sigma > 4.0 { Severity::Untrustworthy } else { Severity::Warning };
             verdicts.push(Verdict::new(severity, "not_converged", message));
         }
         let least = self.swap_acceptance.iter().copied().fold(f64::INFINITY, f64::min);
         let message = format!(
-            "{} levels, {} samples; neighbours exchange with a probability of at least {least:.2}; the halves differ by \
-             {:.3} kT",
+            "{} levels, {} samples; neighbours exchange with a probability of at least {least:.2}; from one end \
+             {first:.3}, from the other {second:.3} kT",
             self.lambda.len(),
-            self.n_samples,
-            self.drift_kt
+            self.n_samples
         );
         verdicts.push(Verdict::new(Severity::Note, "levels", message));
         let method =
@@ -140,22 +145,27 @@ impl Multistate {
 }
 
 /// Samples levels of a path whose λ = 0 is the second end, and solves for their free energies.
-#[expect(clippy::too_many_arguments, reason = "each of them is a different thing")]
+///
+/// `starts` are positions, `[end][level][ladder][coordinate]`: particles that came from the first end, and from the second.
 pub(super) fn multistate(
-    ends: &Ends,
-    pairing: Pairing,
-    model: &EnergyModel,
     path: &dyn PotentialPath,
     schedule: &ParticleSchedule,
     settings: &MultistateSettings,
+    starts: &[Vec<Vec<f64>>; 2],
     streams: &Streams,
     progress: &mut Progress<'_>,
 ) -> Result<Multistate> {
-    let last = schedule.lambda.len() - 1;
-    let mut chosen: Vec<usize> = (0..last).step_by(settings.every_level).collect();
-    chosen.push(last);
+    let chosen = settings.levels(schedule.lambda.len());
     let lambda: Vec<f64> = chosen.iter().map(|&level| schedule.lambda[level]).collect();
-    let (n_levels, n_ladders, d) = (lambda.len(), settings.n_ladders, ends.space.dimension());
+    let (n_levels, d) = (lambda.len(), path.space().dimension());
+    // The first half of the ladders begins at particles from the first end.
+    let per_end = settings.n_ladders.div_ceil(2);
+    let n_ladders = 2 * per_end;
+    let mut x = vec![0.0; n_ladders * n_levels * d];
+    for (slot, x) in x.chunks_exact_mut(d).enumerate() {
+        let (ladder, level) = (slot / n_levels, slot % n_levels);
+        x.copy_from_slice(&starts[ladder / per_end][level][(ladder % per_end) * d..][..d]);
+    }
     let exchange = ReplicaExchange {
         bridge: Bridge {
             path,
@@ -176,7 +186,7 @@ pub(super) fn multistate(
         block: 0,
         n_sweeps: 0,
         step_size: chosen.iter().map(|&level| schedule.step_size[level]).collect(),
-        x: starts(ends, pairing, model, &lambda, n_ladders, streams),
+        x,
         lambda: lambda.clone(),
         replicas: (0..n_ladders * n_levels).map(|slot| slot % n_levels).collect(),
         ends: vec![0; n_ladders * n_levels],
@@ -208,69 +218,26 @@ pub(super) fn multistate(
         difference(mbar).map(|estimate| vec![estimate.value])
     })?;
     let resampled = bootstrap.std_errors.first().copied().unwrap_or(f64::INFINITY);
-    let n_records = n_per_level / n_ladders;
-    let half = |second: bool| {
-        let counted = (0..n_samples).map(|n| {
-            let is_second = 2 * ((n % n_per_level) / n_ladders) >= n_records;
-            f64::from(u8::from(is_second == second))
-        });
+    let from_end = |end: usize| {
+        let counted = ladders.iter().map(|ladder| f64::from(u8::from(ladder / per_end == end)));
         let mbar = mbar.resampled(counted.collect());
         mbar.ok().and_then(|mbar| difference(&mbar)).map_or(f64::NAN, |estimate| estimate.value)
     };
+    let from_ends_kt = [from_end(0), from_end(1)];
+    let distance = (from_ends_kt[0] - from_ends_kt[1]).abs();
+    let std_error = found.as_ref().map_or(f64::INFINITY, |estimate| estimate.std_error.max(resampled));
     progress(1.0)?;
     Ok(Multistate {
         free_energies_kt: mbar.free_energies_kt().to_vec(),
         value_kt: found.as_ref().map_or(f64::NAN, |estimate| estimate.value),
-        std_error_kt: found.as_ref().map_or(f64::INFINITY, |estimate| estimate.std_error.max(resampled)),
-        drift_kt: half(true) - half(false),
+        std_error_kt: if distance.is_finite() { std_error.max(0.5 * distance) } else { f64::INFINITY },
+        from_ends_kt,
+        // Each half has √2 times the error of the whole.
+        n_sigma: distance / (2.0 * std_error),
         swap_acceptance: block.swap_acceptance,
         move_acceptance: block.move_acceptance,
         n_samples,
         disconnection: mbar.disconnection(),
         lambda,
     })
-}
-
-/// Positions near the law of each level, `[ladder][level][coordinate]`.
-fn starts(
-    ends: &Ends,
-    pairing: Pairing,
-    model: &EnergyModel,
-    lambdas: &[f64],
-    n_ladders: usize,
-    streams: &Streams,
-) -> Vec<f64> {
-    let (space, noise) = (ends.space, *model.noise());
-    let d = space.dimension();
-    let clock = Route::LogSnr { noise };
-    let frames: Vec<Vec<f32>> =
-        ends.ends.iter().map(|end| end.held_out.iter().map(|x| *x as f32).collect()).collect();
-    let end = |k: usize| End { frames: &frames[k], scores: &[] };
-    let data = TrainingData { space, first: end(0), second: Some(end(1)), pairing };
-    let mut points = DataPoints::default();
-    let mut x = vec![0.0; n_ladders * lambdas.len() * d];
-    for (level, &lambda) in lambdas.iter().enumerate() {
-        let mut rng = streams.stream(Purpose::Start, level as u64);
-        for first in (0..n_ladders).step_by(GROUP) {
-            let n = GROUP.min(n_ladders - first);
-            data.draw(n, &mut rng, &mut points);
-            for k in 0..n {
-                let (x0, x1) = (&points.first[k * d..][..d], &points.second[k * d..][..d]);
-                let x = &mut x[((first + k) * lambdas.len() + level) * d..][..d];
-                if lambda <= 1.0 {
-                    x.copy_from_slice(x1);
-                } else if lambda >= 2.0 {
-                    x.copy_from_slice(x0);
-                } else {
-                    let t = clock.lambda(lambda - 1.0);
-                    let (a, b, g) = (noise.scale(t), noise.partner_scale(t), noise.deviation(t));
-                    space.fill_normal(&mut rng, x);
-                    for ((x, x0), x1) in x.iter_mut().zip(x0).zip(x1) {
-                        *x = a * x0 + b * x1 + g * *x;
-                    }
-                }
-            }
-        }
-    }
-    x
 }

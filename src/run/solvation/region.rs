@@ -1,9 +1,9 @@
 //! A path within the region of one stereoisomer, but for the part where noise has blurred handedness.
 //!
-//! At the ends only one isomer is meant. Under strong noise there are no isomers, and walkers that may pass
-//! through all of them find their way. So energies are infinite outside the region except at the noise levels
-//! at which frames themselves leave it. Where the region begins to count, the walkers outside have weight
-//! zero: exact in both directions.
+//! Energies are infinite outside the region. On the way from noise to data this may begin to count only where frames
+//! lie in it although they are noised: before, all isomers are one, and particles need not look for theirs. Where the
+//! region begins to count, the particles outside lose their weight, which is exact. The other way it is not: samples
+//! from within do not show what is added where a region ends.
 
 use crate::error::Result;
 use crate::model::data::{DataPoints, GROUP, TrainingData};

@@ -246,7 +246,7 @@ impl Switched {
             };
         let crooks = &self.crooks;
         let mut verdicts = Vec::new();
-        if !(crooks.overlap >= LITTLE_OVERLAP) {
+        if crooks.overlap.is_nan() || crooks.overlap < LITTLE_OVERLAP {
             verdicts.push(Verdict::new(
                 Severity::Untrustworthy,
                 "low_overlap",

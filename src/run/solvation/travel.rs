@@ -145,7 +145,7 @@ pub(super) fn travel(plan: &Plan, parts: &mut Parts) -> Result<()> {
                 let found = learned::learned_integration(
                     &ends,
                     learning.pairing,
-                    &learned.model,
+                    (&learned.model).into(),
                     &config.integration,
                     &streams.derive(streams_of::INTEGRATION + model as u64),
                     &mut progress,
@@ -188,13 +188,16 @@ pub(super) fn travel(plan: &Plan, parts: &mut Parts) -> Result<()> {
                 (untrained(&ends, &molecule, &config.learning, &own)?, 0.0)
             };
             let mut progress = fractions(control, &run, &format!("{name} path"));
-            let (pairing, settings) = (config.learning.pairing, &config.corrected);
-            let found =
-                corrected::corrected(&ends, pairing, &model, settings, &streams.derive(part), &mut progress)?;
-            control.progress().end(&format!(
-                "{:.3} ± {:.3} kT",
-                found.bar.road.value_kt, found.bar.road.std_error_kt
-            ));
+            let found = corrected::corrected(
+                &ends,
+                (&model).into(),
+                &config.corrected,
+                &streams.derive(part),
+                &mut progress,
+            )?;
+            control
+                .progress()
+                .end(&format!("{:.3} ± {:.3} kT", found.bar.road.value_kt, found.bar.road.std_error_kt));
             write_json(
                 &directory.join("details.json"),
                 &json!({ "works": { "forward_kt": found.works[0].kt, "reverse_kt": found.works[1].kt },

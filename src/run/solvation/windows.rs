@@ -64,7 +64,8 @@ pub struct Windows<'a> {
     mechanics: &'a MolecularMechanics,
     parameters: &'a Parameters,
     start_nm: &'a [f64],
-    dynamics: Dynamics<'a>,
+    /// None of a single atom, which does not move.
+    dynamics: Option<Dynamics<'a>>,
     streams: Streams,
     temperature: Temperature,
     lambdas: Vec<f64>,
@@ -108,6 +109,8 @@ pub struct Sampled {
     pub dataset: Dataset,
     /// All estimators side by side.
     pub analysis: Analysis,
+    /// Whether the ladders disagree, which is among the verdicts of the analysis.
+    pub scatter: Option<Verdict>,
     /// Acceptance of exchanges between neighbours.
     pub acceptance: Vec<f64>,
     /// Time of each walker that was recorded, ps.
@@ -151,7 +154,10 @@ impl<'a> Windows<'a> {
         let motion = EnsembleSettings { every: settings.exchange_every, ..motion.clone() };
         let n_ladders = (settings.n_walkers / lambdas.len().max(1)).max(1);
         Ok(Self {
-            dynamics: dynamics(parameters, mechanics, &motion, streams)?,
+            dynamics: match parameters.n_atoms() {
+                1 => None,
+                _ => Some(dynamics(parameters, mechanics, &motion, streams)?),
+            },
             mechanics,
             parameters,
             start_nm,
@@ -177,8 +183,18 @@ impl<'a> Windows<'a> {
     fn begin(&self) -> Result<WindowsState> {
         let states = self.lambdas.iter().map(|&l| ThermodynamicState::new(self.temperature, l)).collect();
         let lambda = self.lambdas.repeat(self.n_ladders);
+        let walkers = match &self.dynamics {
+            Some(dynamics) => start(dynamics, self.start_nm, &lambda, self.temperature)?,
+            None => DynamicsState {
+                step: 0,
+                positions_nm: vec![0.0; 3 * lambda.len()],
+                velocities: vec![0.0; 3 * lambda.len()],
+                kt_kj_per_mol: vec![self.temperature.kt_kj_per_mol(); lambda.len()],
+                lambda,
+            },
+        };
         Ok(WindowsState {
-            walkers: start(&self.dynamics, self.start_nm, &lambda, self.temperature)?,
+            walkers,
             exchange: Exchange::new(Ladder::new(states)?, self.n_ladders)?,
             samples: Vec::new(),
             n_energy_evaluations: 0,
@@ -218,14 +234,11 @@ impl<'a> Windows<'a> {
                 ));
                 control.progress().begin("windows", length as u64);
             }
-            if is_late && n_records < 20 && state.wall_seconds > 2.0 * enough.wall_seconds {
-                return Err(Error::config(
-                    "--max-time",
-                    format!("{:.0} s were not enough for the first samples", enough.wall_seconds),
-                    "give more time, or a smaller molecule",
-                ));
+            if is_late && state.wall_seconds > 2.0 * enough.wall_seconds {
+                store(&path, &state)?;
+                return Err(too_slow(enough.wall_seconds));
             }
-            self.record(&mut state)?;
+            self.advance(&mut state)?;
             control.progress().advance(self.n_records(&state).min(length) as u64, "");
             if control.is_stopping() || stored.elapsed().as_secs_f64() > 60.0 {
                 state.wall_seconds = before + begun.elapsed().as_secs_f64();
@@ -243,12 +256,23 @@ impl<'a> Windows<'a> {
     }
 
     /// A fixed number of records of each walker, without looking at the error.
-    pub fn samples(&self, n_records: usize, control: &Control, directory: &Path) -> Result<WindowsState> {
+    ///
+    /// An error where it takes more than so many seconds.
+    pub fn samples(
+        &self,
+        n_records: usize,
+        wall_seconds: f64,
+        control: &Control,
+        directory: &Path,
+    ) -> Result<WindowsState> {
         let begun = Instant::now();
         let mut state = self.begin()?;
         while self.n_records(&state) < n_records {
-            self.record(&mut state)?;
+            self.advance(&mut state)?;
             control.check(directory)?;
+            if begun.elapsed().as_secs_f64() > wall_seconds {
+                return Err(too_slow(wall_seconds));
+            }
         }
         state.wall_seconds = begun.elapsed().as_secs_f64();
         Ok(state)
@@ -262,29 +286,28 @@ impl<'a> Windows<'a> {
         n_records as f64 * self.record_every as f64 * self.time_step_ps
     }
 
-    /// Goes on to the next record; while walkers equilibrate nothing is kept.
-    fn record(&self, state: &mut WindowsState) -> Result<()> {
-        for _ in 0..self.record_every / self.exchange_every {
-            let segment = self.dynamics.advance(
-                &mut state.walkers,
-                self.exchange_every,
-                &mut crate::sampling::silent,
-            )?;
+    /// Goes on to the next exchange, and records where it is time; while walkers equilibrate nothing is kept.
+    fn advance(&self, state: &mut WindowsState) -> Result<()> {
+        if let Some(dynamics) = &self.dynamics {
+            let walkers = &mut state.walkers;
+            let segment = dynamics.advance(walkers, self.exchange_every, &mut crate::sampling::silent)?;
             let segment = completed(segment, &self.parameters.topology)?;
-            let n = state.walkers.n_walkers();
+            let n = walkers.n_walkers();
             state.n_energy_evaluations += segment.n_force_evaluations + n as u64;
             let energies = &segment.potential_energies[segment.potential_energies.len() - n..];
-            let positions = &state.walkers.positions_nm;
             let mut at_lambda = |lambda: &[f64], u: &mut [f64]| {
-                evaluate(self.mechanics, lambda, positions, u, None);
+                evaluate(self.mechanics, lambda, &walkers.positions_nm, u, None);
                 Ok(())
             };
             state.exchange.sweep(energies, &mut at_lambda, &self.streams)?;
             for (walker, place) in state.exchange.states_of_walkers().into_iter().enumerate() {
-                state.walkers.lambda[walker] = self.lambdas[place];
+                walkers.lambda[walker] = self.lambdas[place];
             }
+        } else {
+            state.walkers.step += self.exchange_every;
         }
-        if state.walkers.step < self.equilibration {
+        let step = state.walkers.step;
+        if step <= self.equilibration || !step.is_multiple_of(self.record_every) {
             return Ok(());
         }
         let Some(polynomials) = self.mechanics.lambda_polynomials(&state.walkers.positions_nm) else {
@@ -373,11 +396,13 @@ impl<'a> Windows<'a> {
         let mut analysis = analyse(&dataset, &settings)?;
         let of_ladder = |ladder: usize| total(&Dataset::assemble(self.series(state, ladder..ladder + 1))?);
         let ladders = (0..self.n_ladders).map(of_ladder).collect::<Result<Vec<_>>>()?;
-        analysis.verdicts.extend(scatter(&ladders));
+        let scatter = scatter(&ladders);
+        analysis.verdicts.extend(scatter.clone());
         analysis.verdicts.sort_by_key(|verdict| std::cmp::Reverse(verdict.severity));
         Ok(Sampled {
             dataset,
             analysis,
+            scatter,
             acceptance: state.exchange.pairs().iter().map(|pair| pair.acceptance()).collect(),
             time_ps: self.time_ps(self.n_records(state)),
             n_ladders: self.n_ladders,
@@ -451,6 +476,12 @@ fn scatter(ladders: &[(f64, f64)]) -> Option<Verdict> {
     ))
 }
 
+fn too_slow(wall_seconds: f64) -> Error {
+    let message =
+        format!("{wall_seconds:.0} s were not enough for the first samples of a molecule of this size");
+    Error::config("--max-time", message, "give more time")
+}
+
 fn store(path: &Path, state: &WindowsState) -> Result<()> {
     let text =
         toml::to_string(state).map_err(|error| Error::io("write", path)(std::io::Error::other(error)))?;
@@ -492,9 +523,9 @@ const SPACING: f64 = 0.5;
 const N_WINDOWS: (usize, usize) = (8, 64);
 
 /// Short runs at a few λ, and the windows that follow from them.
-pub fn pilot(windows: &Windows, control: &Control, directory: &Path) -> Result<Pilot> {
+pub fn pilot(windows: &Windows, wall_seconds: f64, control: &Control, directory: &Path) -> Result<Pilot> {
     control.progress().begin("pilot", 1);
-    let state = windows.samples(PILOT_RECORDS, control, directory)?;
+    let state = windows.samples(PILOT_RECORDS, wall_seconds, control, directory)?;
     let deviation = |values: &Vec<f64>| {
         let n = values.len() as f64;
         let mean = values.iter().sum::<f64>() / n;
@@ -602,12 +633,12 @@ mod tests {
         .unwrap();
         let control = Control::default();
         let home = tempfile::tempdir().unwrap();
-        let whole = windows.samples(12, &control, home.path()).unwrap();
-        let mut cut = windows.samples(5, &control, home.path()).unwrap();
+        let whole = windows.samples(12, 1e9, &control, home.path()).unwrap();
+        let mut cut = windows.samples(5, 1e9, &control, home.path()).unwrap();
         store(&home.path().join("a.toml"), &cut).unwrap();
         cut = read_state(&home.path().join("a.toml")).unwrap();
         while windows.n_records(&cut) < 12 {
-            windows.record(&mut cut).unwrap();
+            windows.advance(&mut cut).unwrap();
         }
         assert_eq!((cut.samples, cut.walkers), (whole.samples, whole.walkers));
     }
