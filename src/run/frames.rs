@@ -203,7 +203,7 @@ fn read(given: &FrameFiles, state: &FramesOf) -> Result<Frames> {
 }
 
 /// Mean energy of bonds over kT/2 for each; `None` without bonds, or where a topology holds them fixed.
-fn bond_energy_ratio(state: &FramesOf, positions_nm: &[f64]) -> Option<f64> {
+pub(in crate::run) fn bond_energy_ratio(state: &FramesOf, positions_nm: &[f64]) -> Option<f64> {
     let n_bonds = state.parameters.bonds.len();
     if n_bonds == 0 || !state.parameters.constraints.is_empty() {
         return None;

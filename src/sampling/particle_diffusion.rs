@@ -16,8 +16,8 @@
 //! ```
 //!
 //! which is right where all degrees of freedom are alike. With stiff and soft ones and steps of h in log(a²/g²),
-//! log w spreads by about h/2 per square root of a degree of freedom at every step. The weights are exact for any score: the energies in them are those of the path, and an
-//! error of the score only widens their spread.
+//! log w spreads by about h/3 times the square root of their number at every step. The weights are exact for any
+//! score: the energies in them are those of the path, and an error of the score only widens their spread.
 //!
 //! The path is a sequence whose first piece, λ from 0 to 1, is the diffusion from noise to data by log(a²/g²).
 //! Along the pieces behind it, for example to the physical energy, particles stay and are weighted as in
@@ -221,7 +221,8 @@ mod tests {
             effective_sample_size_log(&population.line_log_weights)
         };
         let (coarse, fine) = (ess(60), ess(240));
-        assert!(fine > 1000.0 && fine > 1.5 * coarse, "{coarse} {fine}");
+        // Without the part of the variance that denoising leaves open it was 75 and 279 of 4096.
+        assert!(coarse > 2000.0 && fine > 3500.0, "{coarse} {fine}");
         let bridge = Bridge { path: &sequence, route: sequence.route(), reference_deviation: 1.0 };
         let lambda: Vec<f64> = (0..=60).map(|k| f64::from(k) / 60.0).collect();
         let schedule = crate::sampling::ParticleSchedule {

@@ -28,6 +28,8 @@ const METRICS: [(Metric, &str); 3] =
 const N_ENERGIES: usize = 80;
 /// Bins along each variable of surfaces.
 const N_BINS: usize = 64;
+/// Free energies above this are those of single conformations with hardly any weight.
+const HIGHEST_KT: f64 = 12.0;
 /// Weights that are worth fewer samples than this say little.
 const LEAST_EFFECTIVE: f64 = 100.0;
 
@@ -128,7 +130,10 @@ pub fn run(work: &Work) -> Result<()> {
         }
     }
     write_rows(&directory.join("populations.csv"), &populations)?;
-    write_energies(&sets, reference, &directory)?;
+    // Reduced length has added −d ln ℓ to the energy.
+    let d = reference.x.len() / reference.energies.len().max(1);
+    let shift = (d as f64 - 3.0) * energies.model.length_scale_nm.ln();
+    write_energies(&sets, reference, shift, &directory)?;
     write_json(&directory.join("numbers.json"), &Value::Object(numbers))?;
     let verdict = if doubts.is_empty() {
         "Weights are worth enough conformations, and populations agree with direct simulation within 3 standard \
@@ -187,9 +192,9 @@ fn sets(work: &Work, learned: &Learned, energies: &Energies) -> Result<Vec<Set>>
     for (stage, name, label, weighted) in [
         ("generate", "generated", "reverse diffusion", false),
         ("generate", "corrected", "reverse diffusion, corrected steps", false),
-        ("generate", "particles", "particle diffusion, weighted", true),
-        ("generate", "annealed", "diffusion annealing, weighted", true),
-        ("correct", "reweighted", "annealed to the physical energy, weighted", true),
+        ("generate", "particles", "particle diffusion", true),
+        ("generate", "annealed", "diffusion annealing", true),
+        ("correct", "reweighted", "annealed to the physical energy", true),
         ("replica_exchange", "exchange", "replica exchange, MBAR", true),
         ("reference", "plain", "dynamics without rotations", false),
         ("reference", "tempering", "parallel tempering", false),
@@ -406,7 +411,7 @@ fn populations(
 }
 
 /// Weighted densities of the physical energy; what lies beyond the last bin is not shown.
-fn write_energies(sets: &[Set], reference: &Set, directory: &Path) -> Result<()> {
+fn write_energies(sets: &[Set], reference: &Set, shift: f64, directory: &Path) -> Result<()> {
     let ends = (f64::INFINITY, f64::NEG_INFINITY);
     let (low, high) = reference.energies.iter().fold(ends, |(low, high), u| (low.min(*u), high.max(*u)));
     let (low, width) = (low - 0.1 * (high - low), 1.4 * (high - low) / N_ENERGIES as f64);
@@ -429,7 +434,7 @@ fn write_energies(sets: &[Set], reference: &Set, directory: &Path) -> Result<()>
     let mut table = format!("energy_kT,{}\n", names.join(","));
     for bin in 0..N_ENERGIES {
         let cells: Vec<String> = densities.iter().map(|density| density[bin].to_string()).collect();
-        let _ = writeln!(table, "{},{}", low + (bin as f64 + 0.5) * width, cells.join(","));
+        let _ = writeln!(table, "{},{}", low + shift + (bin as f64 + 0.5) * width, cells.join(","));
     }
     write_atomic(&directory.join("energies.csv"), table.as_bytes())
 }
@@ -444,7 +449,8 @@ fn write_surface(beads: &Beads, reference: &Set, set: &Set, directory: &Path) ->
     let mut table = format!("{},{},pmf_kT\n", first.column(), second.column());
     let (x, y) = (axes[0].centers(), axes[1].centers());
     for (bin, weight) in histogram.iter().enumerate() {
-        let value = if *weight > 0.0 { (largest / weight).ln().to_string() } else { String::new() };
+        let free_energy = (largest / weight).ln();
+        let value = if free_energy < HIGHEST_KT { free_energy.to_string() } else { String::new() };
         let _ = writeln!(table, "{},{},{value}", x[bin / N_BINS], y[bin % N_BINS]);
     }
     write_atomic(&directory.join(format!("surface_{}.csv", set.name)), table.as_bytes())

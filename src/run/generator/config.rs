@@ -59,8 +59,8 @@ pub struct GeneratorConfig {
     /// The learned energy.
     #[serde(default)]
     pub model: ModelSettings,
-    /// How it is learned.
-    #[serde(default)]
+    /// How it is learned; forces of the frames are known.
+    #[serde(default = "training")]
     pub train: TrainSettings,
     /// What is drawn from the learned energy.
     #[serde(default)]
@@ -85,6 +85,17 @@ fn one() -> u64 {
 
 fn cpu() -> String {
     "cpu".into()
+}
+
+/// As for beads, with the forces of the frames besides the noise.
+fn training() -> TrainSettings {
+    let mut settings = TrainSettings::default();
+    for objective in settings.stages.iter_mut().flat_map(|stage| &mut stage.objectives) {
+        if objective.get("kind").and_then(toml::Value::as_str) == Some("denoising_score_matching") {
+            objective.insert("kind".into(), "target_score_matching".into());
+        }
+    }
+    settings
 }
 
 /// Frames at equilibrium, read or simulated.
@@ -260,6 +271,11 @@ impl GeneratorConfig {
             return Err(Error::config(format!("name = \"{}\"", self.name), message, ""));
         }
         self.model.noise.validate("model.noise")?;
+        if self.model.noise.has_two_ends() {
+            let message = "joins two ensembles, and there is one";
+            let hint = "known here: variance_preserving, variance_exploding, edm";
+            return Err(Error::config("model.noise.kind = \"interpolant\"", message, hint));
+        }
         self.train.validate()?;
         self.data.simulate.validate("data.simulate")?;
         at_least("generate.n_samples", self.generate.n_samples, 2 * N_BLOCKS)?;
@@ -334,6 +350,8 @@ mod tests {
         config.validate().unwrap();
         let again: GeneratorConfig = toml::from_str(&toml::to_string(&config).unwrap()).unwrap();
         assert_eq!(again, config);
+        let kinds = config.train.stages.iter().map(|stage| stage.objectives[0]["kind"].as_str());
+        assert!(kinds.into_iter().all(|kind| kind == Some("target_score_matching")));
     }
 
     #[test]

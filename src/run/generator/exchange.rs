@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::work::{Drawn, Energies, Record, Work};
-use crate::error::{Error, Result};
+use super::work::{Drawn, Energies, Learned, Record, Work};
+use crate::error::Result;
 use crate::free_energy::bootstrap::{bootstrap_mbar, mbar_blocks};
 use crate::free_energy::{Mbar, ReducedEnergies};
 use crate::potential::{PotentialPath as _, Sequence};
@@ -30,7 +30,7 @@ pub fn run(work: &Work) -> Result<()> {
     let settings = &work.plan.config.replica_exchange;
     work.begin("replica exchange from noise to the physical energy", 1000);
     let (record, drawn, table) = energies.along(|sequence| {
-        let start = starts(work, &energies, sequence)?;
+        let start = starts(work, &learned, &energies, sequence)?;
         let bridge =
             Bridge { path: sequence, route: sequence.route(), reference_deviation: 2.0 * FIRST_STEP };
         let exchange = ReplicaExchange { bridge, settings: settings.sampler(), streams: work.streams(7) };
@@ -81,27 +81,26 @@ fn sample(
 }
 
 /// Positions for the levels of all ladders: annealed walkers of the right isomer, drawn by their weights in the
-/// learned law and noised to the time of the level.
-fn starts(work: &Work, energies: &Energies, sequence: &Sequence) -> Result<Vec<f64>> {
+/// learned law and noised to the time of the level; training frames where there is no such walker.
+fn starts(work: &Work, learned: &Learned, energies: &Energies, sequence: &Sequence) -> Result<Vec<f64>> {
     let settings = &work.plan.config.replica_exchange;
     let annealed = Drawn::require(work, "generate", "annealed")?;
-    let x = energies.reduced(&annealed.positions_nm);
+    let mut x = energies.reduced(&annealed.positions_nm);
     let space = sequence.space();
     let d = space.dimension();
     let log_weights = annealed.learned_log_weights.unwrap_or_default();
     let largest = log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let weights: Vec<f64> = log_weights
+    let mut weights: Vec<f64> = log_weights
         .iter()
         .zip(x.chunks_exact(d))
         .map(|(w, x)| if energies.region.contains(x) { (w - largest).exp() } else { 0.0 })
         .collect();
     if effective_sample_size(&weights) == 0.0 {
-        let found = "none of the annealed walkers";
-        return Err(Error::invalid(
-            "start of replica exchange",
-            "conformations of the isomer of the frames",
-            found,
-        ));
+        let sentence =
+            "No annealed walker is the stereoisomer of the frames: replica exchange starts at the frames.";
+        work.control.progress().note(sentence);
+        x = energies.reduced(learned.data.train().positions_nm());
+        weights = vec![1.0; x.len() / d];
     }
     let (n_levels, n_ladders) = (settings.n_levels, settings.n_ladders);
     let streams = work.streams(6);

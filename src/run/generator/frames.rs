@@ -1,18 +1,14 @@
 //! The frames to learn from: checked where they are given, simulated where they are not.
 
+use std::path::Path;
 use std::time::Instant;
 
 use super::work::{Drawn, FRAMES, Record, TOPOLOGY, Work};
 use crate::error::{Error, Result};
-use crate::potential::{PotentialPath as _, Precision};
 use crate::run::ensemble::simulate_ensemble;
+use crate::run::frames::{FramesOf, bond_energy_ratio};
 use crate::run::simulate::molecule::read_frames;
 use crate::trajectory::{Ensemble, read_first_frame, write_trajectory};
-
-/// Frames whose energy is looked at.
-const N_CHECKED: usize = 1000;
-/// kT per atom above which a frame does not belong to this energy; equipartition gives 3/2.
-const STRANGE_KT_PER_ATOM: f64 = 50.0;
 
 /// Writes `frames/`.
 pub fn run(work: &Work) -> Result<()> {
@@ -72,30 +68,25 @@ pub fn run(work: &Work) -> Result<()> {
     Ok(())
 }
 
-/// Refuses frames that cannot be of this molecule at this energy.
-fn check(work: &Work, file: &std::path::Path) -> Result<()> {
-    let state = &work.plan.base;
-    let n_atoms = state.parameters.n_atoms();
-    let frames = read_frames(file, n_atoms)?;
-    let stride = frames.n_frames().div_ceil(N_CHECKED);
-    let chosen: Vec<usize> = (0..frames.n_frames()).step_by(stride.max(1)).collect();
-    let chosen = frames.select(&chosen).centered();
-    let mut u = vec![0.0; chosen.n_frames()];
-    let n = u.len();
-    state.at(Precision::Double).energies(&vec![1.0; n], chosen.positions_nm(), &mut u)?;
-    let least = u.iter().copied().fold(f64::INFINITY, f64::min);
-    let limit = least + STRANGE_KT_PER_ATOM * n_atoms as f64;
-    let strange: Vec<usize> = (0..n).filter(|&idx| u[idx].is_nan() || u[idx] > limit).collect();
-    if let Some(&first) = strange.first().filter(|_| 100 * strange.len() > n) {
-        let found = format!(
-            "{} of {n} frames have energies more than {STRANGE_KT_PER_ATOM} kT per atom above the least; frame {} \
-             has {:.3e} kT",
-            strange.len(),
-            first * stride,
-            u[first]
-        );
-        let expected = "frames of this molecule, with its atoms in the order of the topology";
-        return Err(Error::file(file, "", expected, found));
+/// Refuses frames that cannot be of this molecule at this energy and temperature.
+fn check(work: &Work, file: &Path) -> Result<()> {
+    let base = &work.plan.base;
+    let frames = read_frames(file, base.parameters.n_atoms())?.centered();
+    let state = FramesOf {
+        name: &base.name,
+        parameters: &base.parameters,
+        potential: &base.mechanics,
+        lambda: 1.0,
+        temperature: base.temperature,
+    };
+    match bond_energy_ratio(&state, frames.positions_nm()) {
+        Some(ratio) if !(0.8..1.25).contains(&ratio) => {
+            let expected = format!(
+                "frames of this molecule with its atoms in the order of the topology, at {}: kT/2 of energy in each bond",
+                base.temperature
+            );
+            Err(Error::file(file, "", expected, format!("{ratio:.3e} times as much")))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }

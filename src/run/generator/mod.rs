@@ -41,6 +41,7 @@ use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
 use crate::model::compute::Compute;
+use crate::potential::{PotentialPath as _, Precision};
 use crate::run::control::Control;
 use crate::run::directory::{Found, RunDirectory, read_json, write_json};
 use crate::run::provenance::{Input, Provenance, peak_memory_mib, utc_now};
@@ -138,7 +139,7 @@ fn perform(work: &Work, stage: &str) -> Result<()> {
                 work.control.progress().note(warning);
             }
             train::check(&learned.plan)?;
-            train::run(&learned.context(work))
+            train::run_with_scores(&learned.context(work), |positions_nm| scores(work, positions_nm))
         }
         "generate" => generate::run(work),
         "correct" => correct::run(work),
@@ -147,6 +148,21 @@ fn perform(work: &Work, stage: &str) -> Result<()> {
         "compare" => compare::run(work),
         _ => page::run(work),
     }
+}
+
+/// −∂u/∂x of the physical energy in 1/nm: what target score matching learns from.
+fn scores(work: &Work, positions_nm: &[f64]) -> Result<Vec<f64>> {
+    let base = &work.plan.base;
+    let mut u = vec![0.0; positions_nm.len() / (3 * base.parameters.n_atoms())];
+    let mut gradient = vec![0.0; positions_nm.len()];
+    base.at(Precision::Double).energies_and_gradients(
+        &vec![1.0; u.len()],
+        positions_nm,
+        &mut u,
+        &mut gradient,
+    )?;
+    gradient.iter_mut().for_each(|gradient| *gradient = -*gradient);
+    Ok(gradient)
 }
 
 /// Gathers the numbers of all stages in `summary.json`.

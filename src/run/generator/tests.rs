@@ -31,7 +31,7 @@ name = "score"
 n_steps = 6
 batch_size = 32
 learning_rate = 1e-3
-objectives = [{ kind = "denoising_score_matching" }]
+objectives = [{ kind = "target_score_matching" }]
 [generate]
 n_samples = 64
 reverse_diffusion = { n_steps = 8 }
@@ -150,4 +150,15 @@ fn what_cannot_be_meant_is_found_before_any_work() {
         assert!(message.contains(expected), "{assignment}: {message}");
         assert!(!home.path().join("out").exists());
     }
+}
+
+#[test]
+fn the_example_is_a_configuration_and_its_plan_is_one_as_well() {
+    let example = include_str!("../../../examples/boltzmann_generator/alanine_dipeptide.toml");
+    let home = tempfile::tempdir().unwrap();
+    let plan = check(&request(home.path(), example, &[])).unwrap();
+    let names: Vec<&str> = plan.states().map(|state| state.name.as_str()).collect();
+    assert_eq!(names, ["300K", "350K", "obc2", "gbn2"]);
+    let again = check(&request(home.path(), plan.text(), &[])).unwrap();
+    assert_eq!(again.config, plan.config);
 }

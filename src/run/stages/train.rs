@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::model::EnergyModel;
 use crate::model::checkpoint::{self, ModelCard, bead_types};
 use crate::model::compute::Compute;
-use crate::model::data::TrainingData;
+use crate::model::data::{End, TrainingData};
 use crate::model::fused::Weights;
 use crate::model::network::{self, Architecture, NETWORKS, Network};
 use crate::potential::Space;
@@ -33,13 +33,21 @@ pub fn check(plan: &Plan) -> Result<()> {
 
 /// Writes `train/`.
 pub fn run(context: &Context) -> Result<()> {
+    run_with_scores(context, |_| Ok(Vec::new()))
+}
+
+/// Writes `train/`, where ∂ log p/∂x of frames in nm is known, in 1/nm; an empty list where it is not.
+pub fn run_with_scores(context: &Context, scores: impl Fn(&[f64]) -> Result<Vec<f64>>) -> Result<()> {
     let directory = context.layout.begin("train")?;
     let settings = &context.plan.config.train;
     let scale = length_scale_nm(&context.data.train());
     let [train, selection] = [context.data.train(), context.data.selection()].map(|set| reduced(&set, scale));
     let streams = context.streams();
     let space = Space::Centered { n_particles: context.plan.beads.n_beads() };
-    let data = TrainingData::of_frames(space, &train);
+    let scores: Vec<f32> =
+        scores(context.data.train().positions_nm())?.iter().map(|score| (score * scale) as f32).collect();
+    let first = End { frames: &train, scores: &scores };
+    let data = TrainingData { first, ..TrainingData::of_frames(space, &train) };
     let held_out = TrainingData::of_frames(space, if selection.is_empty() { &train } else { &selection });
     let trainer = Trainer::new(initial_model(context, scale, &data)?, settings, data, streams)?;
     let part =
