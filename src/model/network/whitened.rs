@@ -133,12 +133,14 @@ impl Network for Whitened {
 
         let mut start = 0;
         let mut squares = None;
+        let mut fenced = vec![inputs];
         if n_squares > 0 {
             let bias = p.slice_rows(of_time, 0, n_squares);
             let weight = p.slice_rows(of_time, n_squares, n_squares);
             let wide = p.slice_rows(line, 0, n_inputs);
             let init = Init::Normal((1.0 / n_inputs as f32).sqrt());
             let combined = p.linear(wide, n_squares, Some(bias), init);
+            fenced.push(combined);
             let combined = p.unary(combined, Unary::SaturatingSquare { bound: 20.0 });
             squares = Some(p.dot(combined, weight));
             start = 2 * n_squares;
@@ -162,6 +164,13 @@ impl Network for Whitened {
         let sum = p.add(sum, linear);
         let sum = p.add(sum, constant);
         let sum = squares.map_or(sum, |squares| p.add(sum, squares));
+        let sum = match features {
+            Described::Beads(_) => sum,
+            Described::Atoms(_) => {
+                let fence = fence(&mut p, fenced);
+                p.add(sum, fence)
+            }
+        };
         // Noised data are Gaussian up to terms of order a²: so is the model, whatever the weights.
         p.multiply(sum, signal);
         Ok(p)
@@ -205,6 +214,21 @@ impl Whitened {
             false => Described::Beads(FeatureSet::new(n, architecture.dihedrals.clone())),
         }
     }
+}
+
+/// Σ log(1 + exp κ(z²/B² − 1)): nothing where data are, and a steep wall at |z| = B.
+///
+/// Where no frame has ever been, an energy that is a sum of many saturating terms may have holes of thousands of
+/// kT. Reverse diffusion never looks there; particles that are moved thousands of times do, and fall in.
+fn fence(p: &mut Program, values: Vec<Value>) -> Value {
+    const BOUND: f32 = 12.0;
+    const STEEPNESS: f32 = 100.0;
+    let z = p.concat(values);
+    let square = p.multiply(z, z);
+    let scaled = p.scale(square, STEEPNESS / (BOUND * BOUND));
+    let shifted = p.shift(scaled, -STEEPNESS);
+    let walls = p.unary(shifted, Unary::Softplus);
+    p.sum_rows(walls)
 }
 
 /// Either kind of features.

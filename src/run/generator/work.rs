@@ -70,7 +70,9 @@ impl Work<'_> {
 
     /// Reads the frames of a finished stage `frames` and splits them.
     pub fn learned(&self) -> Result<Learned> {
+        // The plan of the model stands in the run directory and would take relative paths from there.
         let frames = self.layout.finished("frames")?;
+        let frames = std::path::absolute(&frames).map_err(Error::io("locate", &frames))?;
         let config = &self.plan.config;
         let simulated = config.data.trajectory.is_empty();
         let learning = Config {
