@@ -14,3 +14,4 @@ mod reproducibility;
 mod reweight;
 mod simulate;
 mod solvate;
+mod solvation;

@@ -60,7 +60,7 @@ pub struct GeneratorConfig {
     #[serde(default)]
     pub model: ModelSettings,
     /// How it is learned; forces of the frames are known.
-    #[serde(default = "training")]
+    #[serde(default = "TrainSettings::of_atoms")]
     pub train: TrainSettings,
     /// What is drawn from the learned energy.
     #[serde(default)]
@@ -85,17 +85,6 @@ fn one() -> u64 {
 
 fn cpu() -> String {
     "cpu".into()
-}
-
-/// As for beads, with the forces of the frames besides the noise.
-fn training() -> TrainSettings {
-    let mut settings = TrainSettings::default();
-    for objective in settings.stages.iter_mut().flat_map(|stage| &mut stage.objectives) {
-        if objective.get("kind").and_then(toml::Value::as_str) == Some("denoising_score_matching") {
-            objective.insert("kind".into(), "target_score_matching".into());
-        }
-    }
-    settings
 }
 
 /// Frames at equilibrium, read or simulated.
