@@ -212,7 +212,7 @@ fn every_shipped_system_has_its_reference_energies() {
     let names = shipped::names();
     let molecules: Vec<&String> =
         names.iter().filter(|name| root().join("systems").join(name).is_dir()).collect();
-    assert_eq!(molecules.len(), 6);
+    assert_eq!(molecules.len(), 9);
     for name in &names {
         let request = SystemRequest { topology: name.into(), ..SystemRequest::default() };
         let system = load(&request).unwrap();

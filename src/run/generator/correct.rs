@@ -1,4 +1,4 @@
-//! From the learned to the physical energy by annealed importance sampling, without resampling anywhere.
+//! From the learned to the physical energy by annealed importance sampling of the particles, without resampling.
 
 use std::time::Instant;
 
@@ -23,7 +23,7 @@ pub fn run(work: &Work) -> Result<()> {
     let begun = Instant::now();
     let learned = work.learned()?;
     let energies = learned.energies(work)?;
-    let start = Drawn::require(work, "generate", "annealed")?;
+    let start = Drawn::require(work, "generate", "particles")?;
     let before = start.learned_log_weights.unwrap_or_default();
     let x = energies.reduced(&start.positions_nm);
     let settings = &work.plan.config.correct;
@@ -54,8 +54,8 @@ pub fn run(work: &Work) -> Result<()> {
     };
     let ess = effective_sample_size_log(&log_weights);
     let method = format!(
-        "Kish, annealed importance sampling from noise to the physical energy, gathered without resampling; {} levels \
-         behind the data end",
+        "Kish, particles from noise to the learned energy, annealed from there to the physical one in {} levels without \
+         resampling",
         settings.n_levels
     );
     record.note("ess_fraction_ais", ess / n as f64, None, "", &method);
@@ -64,8 +64,7 @@ pub fn run(work: &Work) -> Result<()> {
     record.note("physical_evaluations_per_sample_ais", per_sample, None, "", method);
     let log_z = log_sum_exp(&log_weights) - (n as f64).ln();
     let error = delta_method(ess, n);
-    let method =
-        "mean of independent weights from noise to the physical energy, in nm^(3n − 3); delta method";
+    let method = "mean of the weights from noise to the physical energy, in nm^(3n − 3); delta method";
     record.note("log_z_physical", log_z, Some(error), "", method);
     record.seconds = begun.elapsed().as_secs_f64();
     let mut table =

@@ -80,15 +80,15 @@ fn sample(
     Ok((state, block, n_evaluations))
 }
 
-/// Positions for the levels of all ladders: annealed walkers of the right isomer, drawn by their weights in the
-/// learned law and noised to the time of the level; training frames where there is no such walker.
+/// Positions for the levels of all ladders: particles of the right isomer, drawn by their weights in the
+/// learned law and noised to the time of the level; training frames where there is no such particle.
 fn starts(work: &Work, learned: &Learned, energies: &Energies, sequence: &Sequence) -> Result<Vec<f64>> {
     let settings = &work.plan.config.replica_exchange;
-    let annealed = Drawn::require(work, "generate", "annealed")?;
-    let mut x = energies.reduced(&annealed.positions_nm);
+    let particles = Drawn::require(work, "generate", "particles")?;
+    let mut x = energies.reduced(&particles.positions_nm);
     let space = sequence.space();
     let d = space.dimension();
-    let log_weights = annealed.learned_log_weights.unwrap_or_default();
+    let log_weights = particles.learned_log_weights.unwrap_or_default();
     let largest = log_weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let mut weights: Vec<f64> = log_weights
         .iter()
@@ -97,7 +97,7 @@ fn starts(work: &Work, learned: &Learned, energies: &Energies, sequence: &Sequen
         .collect();
     if effective_sample_size(&weights) == 0.0 {
         let sentence =
-            "No annealed walker is the stereoisomer of the frames: replica exchange starts at the frames.";
+            "No particle is the stereoisomer of the frames: replica exchange starts at the frames.";
         work.control.progress().note(sentence);
         x = energies.reduced(learned.data.train().positions_nm());
         weights = vec![1.0; x.len() / d];

@@ -98,11 +98,19 @@ fn particles(work: &Work, energies: &Energies, directory: &Path) -> Result<()> {
     work.begin("particle diffusion", 1000);
     let settings = &work.plan.config.generate.particle_diffusion;
     let noise = *energies.model.noise();
-    let population = energies.along(|sequence| {
+    let mut population = energies.along(|sequence| {
         let mut progress = work.fraction(1000);
         particle_diffusion(sequence, noise, DATA_VARIANCE, settings, &work.streams(3), &mut progress)
     })?;
     let n = settings.particles.n_particles;
+    // A particle that went astray has no weight; a trajectory file has no place for where it is.
+    let d = 3 * energies.model.architecture.n_beads;
+    for (x, weight) in population.x.chunks_exact_mut(d).zip(&mut population.log_weights) {
+        if x.iter().any(|x| !x.is_finite()) {
+            x.fill(0.0);
+            *weight = f64::NEG_INFINITY;
+        }
+    }
     let log_weights = energies.to_physical(&population.x, Some(&population.log_weights))?;
     let mut record = Record {
         n_groups: settings.particles.n_islands,
@@ -111,8 +119,23 @@ fn particles(work: &Work, energies: &Energies, directory: &Path) -> Result<()> {
         ..Record::default()
     };
     let share = |weights: &[f64]| effective_sample_size_log(weights) / n as f64;
-    let method = "Kish of the particles' weights in the physical law, resampled on the way";
-    record.note("ess_fraction_particles", share(&log_weights), None, "", method);
+    let n_resampled = population.levels.iter().filter(|level| level.resampled).count();
+    let gathered = match n_resampled {
+        0 => "gathered without resampling".to_string(),
+        n => format!("resampled at {n} levels on the way"),
+    };
+    let method = format!(
+        "Kish, weights of particle diffusion from noise to the physical energy, {gathered}; no move at the physical energy"
+    );
+    record.note("ess_fraction", share(&log_weights), None, "", &method);
+    let per_sample = record.n_learned_evaluations as f64 / n as f64;
+    record.note(
+        "learned_evaluations_per_sample",
+        per_sample,
+        None,
+        "",
+        "of particle diffusion, pilot run included",
+    );
     if let Some(last) = population.levels.last() {
         let ancestors = last.unique_ancestors as f64;
         record.note("unique_ancestors_particles", ancestors, None, "", "first particles with descendants");
@@ -151,11 +174,11 @@ fn annealed(work: &Work, energies: &Energies, directory: &Path) -> Result<()> {
     let ess = effective_sample_size_log(&log_weights) / n as f64;
     let method = "Kish, weights from noise to the physical energy gathered without resampling; no move at the \
                   physical energy; all walkers are ancestors of themselves";
-    record.note("ess_fraction", ess, None, "", method);
+    record.note("ess_fraction_annealed", ess, None, "", method);
     let method = "Kish, weights from noise to the learned energy at the data end, without resampling";
-    record.note("ess_fraction_learned", result.ess / n as f64, None, "", method);
+    record.note("ess_fraction_learned_annealed", result.ess / n as f64, None, "", method);
     let per_sample = record.n_learned_evaluations as f64 / n as f64;
-    record.note("learned_evaluations_per_sample", per_sample, None, "", "of the annealed walkers");
+    record.note("learned_evaluations_per_sample_annealed", per_sample, None, "", "of the annealed walkers");
     let (value, error) = (result.log_z.value, delta_method(result.ess, n));
     record.note("log_z_learned_annealed", value, Some(error), "", &result.log_z.method);
     record.seconds = begun.elapsed().as_secs_f64();

@@ -79,7 +79,8 @@ fn headline(summary: &Value, verdict: &Value) -> Section {
         unit: String::new(),
         note,
     };
-    let learned = format!("{} in the learned law", percent("ess_fraction_learned"));
+    let learned =
+        format!("{} of annealed walkers that are never resampled", percent("ess_fraction_annealed"));
     let before = format!("{} before reweighting", with_error("js_excess_generated"));
     section.blocks.push(Block::Cards {
         cards: vec![
