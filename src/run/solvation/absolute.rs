@@ -1,7 +1,8 @@
 //! Absolute free energies, one end at a time: from noise to the physical energy.
 //!
 //! A diffusion model of one ensemble leads from the normal distribution, whose normaliser is known, to learned data;
-//! a straight line leads from there to the physical energy. Sequential Monte Carlo along this path gives
+//! a straight line leads from there to the physical energy. Particles that are carried by reverse diffusion and
+//! weighted (Phillips et al. 2024, [`crate::sampling::particle_diffusion`]) give along this path
 //!
 //! ```text
 //! log Z = log ∫ exp(−u(y)) dy,  over 3n − 3 coordinates in nm and one stereoisomer
@@ -19,36 +20,40 @@ use super::counted::Counted;
 use super::ends::Ends;
 use super::grouped::LearnedRoad;
 use super::learning::LearnedPath;
-use super::region::{Within, blurred_times};
 use crate::error::{Error, Result};
 use crate::free_energy::alchemical::{Severity, Verdict};
-use crate::model::data::Pairing;
-use crate::potential::{AtLambda, GeometricPath, Piece, ReducedPotential, Route, Sequence};
+use crate::potential::{AtLambda, GeometricPath, Piece, ReducedPotential, Restricted, Route, Sequence};
 use crate::random::Streams;
 use crate::sampling::{
-    Bridge, LocalMove, LogNormalizer, Progress, SequentialMonteCarloSettings, SmcLevel,
-    sequential_monte_carlo,
+    LocalMove, LogNormalizer, ParticleDiffusionSettings, Progress, SequentialMonteCarloSettings, SmcLevel,
+    particle_diffusion,
 };
 
 /// Settings of the absolute road.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AbsoluteSettings {
-    /// Sequential Monte Carlo from noise to the physical energy.
+    /// Steps from noise to the learned data, at equal distances in log(a²/g²).
+    pub n_steps: usize,
+    /// Levels from there to the physical energy.
+    pub n_levels: usize,
+    /// Particles, resampling and moves; their `conditional_ess` plays no role.
     pub particles: SequentialMonteCarloSettings,
 }
 
 impl Default for AbsoluteSettings {
     fn default() -> Self {
         Self {
+            n_steps: 400,
+            n_levels: 8,
             particles: SequentialMonteCarloSettings {
                 n_particles: 4096,
                 n_islands: 16,
                 n_pilot: 256,
                 conditional_ess: 0.95,
                 resample_below: 0.5,
-                n_moves: 2,
-                local_move: LocalMove::Hmc { n_leapfrog: 4, target_acceptance: 0.75 },
+                n_moves: 1,
+                local_move: LocalMove::default(),
             },
         }
     }
@@ -57,7 +62,16 @@ impl Default for AbsoluteSettings {
 impl AbsoluteSettings {
     /// Checks the settings; `place` is their key path.
     pub fn validate(&self, place: &str) -> Result<()> {
-        self.particles.validate(&format!("{place}.particles"))
+        if self.n_levels == 0 {
+            return Err(Error::config(format!("{place}.n_levels"), "must be at least 1", ""));
+        }
+        self.diffusion().validate(place)
+    }
+
+    /// The levels: 0 to 1 along the model, 1 to 2 from the model to the physical energy.
+    fn diffusion(&self) -> ParticleDiffusionSettings {
+        let further_lambdas = (1..=self.n_levels).map(|k| 1.0 + k as f64 / self.n_levels as f64).collect();
+        ParticleDiffusionSettings { n_steps: self.n_steps, further_lambdas, particles: self.particles }
     }
 }
 
@@ -95,22 +109,19 @@ pub fn absolute_end(
     let rescaled = ends.physical(0)?;
     let physical = Counted::new(&rescaled as &dyn ReducedPotential);
     let counted = Counted::new(learned.path);
-    let (data_end, noise_end) = learned.noise.time_range();
+    let (data_end, _) = learned.noise.time_range();
     let at_data = AtLambda { path: &counted, lambda: data_end };
-    let line = GeometricPath::new(&at_data, &physical)?;
-    let clock = Route::LogSnr { noise: learned.noise };
+    // Noise knows no isomers, and the model leads most particles to the right one: the region counts behind it.
+    let restricted = Restricted { inner: &physical, region: &ends.region };
+    let line = GeometricPath::new(&at_data, &restricted)?;
     let sequence = Sequence::new(vec![
-        Piece { path: &counted, route: clock },
+        Piece { path: &counted, route: Route::LogSnr { noise: learned.noise } },
         Piece { path: &line, route: Route::Linear { from: 0.0, to: 1.0 } },
     ])?;
-    let data = ends.training_data(Pairing::Independent);
-    let blurred = blurred_times(&data, &learned.noise, &ends.region, &streams.derive(0));
-    // From the noise end on: the Gaussian there knows no isomers.
-    let free = blurred.map(|(from, _)| (-1.0, clock.distance(from)));
-    let path = Within { path: &sequence, region: &ends.region, free };
-    let variance = learned.noise.total_variance(noise_end);
-    let bridge = Bridge { path: &path, route: sequence.route(), reference_deviation: variance.sqrt() };
-    let population = sequential_monte_carlo(bridge, &settings.particles, &streams.derive(1), progress)?;
+    // Reduced length makes the variance of the data one.
+    let diffusion = settings.diffusion();
+    let population =
+        particle_diffusion(&sequence, learned.noise, 1.0, &diffusion, &streams.derive(1), progress)?;
     Ok(AbsoluteEnd {
         name: end.name.clone(),
         log_z: population.log_z,

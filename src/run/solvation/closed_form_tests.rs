@@ -271,6 +271,8 @@ fn corrected_roads_are_exact_on_a_path_that_is_wrong() {
 #[test]
 fn absolute_free_energies_are_those_in_nm_and_of_one_isomer() {
     let settings = AbsoluteSettings {
+        n_steps: 200,
+        n_levels: 8,
         particles: SequentialMonteCarloSettings {
             n_particles: 1600,
             n_pilot: 128,

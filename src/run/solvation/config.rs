@@ -74,19 +74,29 @@ pub struct AbsoluteRoad {
     pub network: toml::Table,
     /// How the energies are learned.
     pub train: TrainSettings,
-    /// Sequential Monte Carlo from noise to the physical energy.
+    /// Steps from noise to the learned data, at equal distances in log(a²/g²).
+    pub n_steps: usize,
+    /// Levels from there to the physical energy.
+    pub n_levels: usize,
+    /// Particles, resampling and moves; their `conditional_ess` plays no role.
     pub particles: SequentialMonteCarloSettings,
 }
 
 impl Default for AbsoluteRoad {
     fn default() -> Self {
-        let AbsoluteSettings { particles } = AbsoluteSettings::default();
+        let AbsoluteSettings { n_steps, n_levels, particles } = AbsoluteSettings::default();
         let network = [("kind".to_string(), "whitened".into())].into_iter().collect();
-        Self { noise: Noise::default(), network, train: short_training(), particles }
+        Self { noise: Noise::default(), network, train: short_training(), n_steps, n_levels, particles }
     }
 }
 
 impl AbsoluteRoad {
+    /// How particles travel.
+    pub fn settings(&self) -> AbsoluteSettings {
+        let Self { n_steps, n_levels, particles, .. } = *self;
+        AbsoluteSettings { n_steps, n_levels, particles }
+    }
+
     /// What is learned of each end.
     pub fn learning(&self) -> LearningSettings {
         let (network, train) = (self.network.clone(), self.train.clone());
@@ -233,7 +243,7 @@ impl SolvationConfig {
             let hint = "known here: variance_preserving, variance_exploding, edm";
             return Err(Error::config("absolute.noise.kind = \"interpolant\"", message, hint));
         }
-        AbsoluteSettings { particles: self.absolute.particles }.validate("absolute")
+        self.absolute.settings().validate("absolute")
     }
 
     /// Whether a road is travelled.

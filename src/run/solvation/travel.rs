@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::json;
 
-use super::absolute::{AbsoluteEnd, AbsoluteSettings, absolute_end};
+use super::absolute::{AbsoluteEnd, absolute_end};
 use super::config::RoadKind;
 use super::ends::{EndState, Ends, Molecule};
 use super::grouped::LearnedRoad;
@@ -222,7 +222,7 @@ pub(super) fn travel(plan: &Plan, parts: &mut Parts) -> Result<()> {
 
     if config.takes(RoadKind::Absolute) {
         let learning = config.absolute.learning();
-        let settings = AbsoluteSettings { particles: config.absolute.particles };
+        let settings = config.absolute.settings();
         let mut found = Vec::new();
         let mut cost = (0, 0.0);
         for (idx, state) in states.iter().enumerate() {
