@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::Road;
 use super::plan::Plan;
 use super::table::Table;
 use crate::error::{Error, Result};
@@ -53,7 +54,8 @@ fn roads(table: &Table, plan: &Plan) -> Section {
             let factor = unit.per_kt(plan.config.temperature.as_kelvin());
             Card {
                 label: format!("Free energy, {}", reference.name),
-                value: number::two_digits(factor * reference.value_kt, factor * reference.std_error_kt),
+                value: number::two_digits(factor * reference.value_kt, factor * reference.std_error_kt)
+                    .replace('-', "−"),
                 unit: name.into(),
                 note: String::new(),
             }
@@ -75,7 +77,7 @@ fn roads(table: &Table, plan: &Plan) -> Section {
                 label: row.road.name.replace('_', " "),
                 value: row.road.value_kt,
                 std_error: row.road.std_error_kt,
-                text: number::two_digits(row.road.value_kt, row.road.std_error_kt),
+                text: value(&row.road),
                 color: Color::Series(idx),
             })
             .collect(),
@@ -103,31 +105,46 @@ fn details(table: &Table) -> Section {
         "Physical energies",
         "Learned energies",
         "Time",
-        "How",
-        "Verdict",
     ];
-    let mut shown = page::Table::new("", header).with_words(0).with_words(6).with_words(7);
+    let mut numbers = page::Table::new("", header).with_words(0);
+    let mut words =
+        page::Table::new("", ["Road", "How", "Verdict"]).with_words(0).with_words(1).with_words(2);
     for (_, row) in table.rows() {
         let road = &row.road;
-        let worst = road.verdicts.iter().filter(|verdict| verdict.severity > Severity::Note);
-        let said: Vec<&str> = worst.map(|verdict| verdict.message.as_str()).collect();
-        shown.rows.push(vec![
-            road.name.replace('_', " "),
-            number::two_digits(road.value_kt, road.std_error_kt),
+        let name = road.name.replace('_', " ");
+        numbers.rows.push(vec![
+            name.clone(),
+            value(road),
             table.deviation(road).map_or_else(String::new, |deviation| format!("{deviation:+.1}")),
             count(road.n_energy_evaluations),
             count(row.n_model_evaluations),
             number::duration(road.wall_seconds),
+        ]);
+        let worst = road.verdicts.iter().filter(|verdict| verdict.severity > Severity::Note);
+        let said: Vec<&str> = worst.map(|verdict| verdict.message.as_str()).collect();
+        words.rows.push(vec![
+            name,
             road.method.clone(),
             if said.is_empty() { "ok".into() } else { said.join("; ") },
         ]);
     }
-    section.table(shown);
+    section.table(numbers);
     section.paragraph(
         "Energies are counted by conformation, with or without forces, everything that a road needs included; learned \
          energies without those of training. Times include frames and training.",
     );
+    section.table(words);
     section
+}
+
+/// A value with its error, or that there is none: an error of more than this says nothing about the value.
+fn value(road: &Road) -> String {
+    const LARGEST_ERROR_KT: f64 = 100.0;
+    if road.value_kt.is_finite() && road.std_error_kt < LARGEST_ERROR_KT {
+        number::two_digits(road.value_kt, road.std_error_kt).replace('-', "−")
+    } else {
+        "not determined".into()
+    }
 }
 
 fn count(n: u64) -> String {
