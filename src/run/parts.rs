@@ -28,6 +28,8 @@ pub struct Description<'a> {
     pub inputs: Vec<PathBuf>,
     /// The seed of all random numbers.
     pub seed: u64,
+    /// Where tensors live.
+    pub device: &'a str,
     /// What it is about, in words.
     pub system: String,
 }
@@ -42,42 +44,50 @@ pub struct Parts<'a> {
 /// The file that says how a finished run went.
 const VERDICT: &str = "verdict.json";
 
+/// Opens the directory of a run with its provenance, begun or as it was stored; `None` where the run is finished.
+///
+/// An unfinished run must be meant to be resumed, with the input files that it was begun with.
+pub fn open(request: &Request, about: &Description) -> Result<Option<(RunDirectory, Provenance)>> {
+    match RunDirectory::inspect(about.out, about.plan)? {
+        Found::Finished => return Ok(None),
+        Found::Unfinished if !request.resume => {
+            return Err(Error::RunDirectory {
+                path: about.out.to_path_buf(),
+                message: "holds an unfinished run of this plan".into(),
+                hint: "continue it with `--resume`".into(),
+            });
+        }
+        Found::Unfinished | Found::Nothing => {}
+    }
+    let inputs = about.inputs.iter().map(|path| Input::of(path)).collect::<Result<Vec<_>>>()?;
+    let (directory, _) = RunDirectory::open(about.out, about.plan, about.written)?;
+    let path = directory.path().join("provenance.json");
+    let mut provenance = match path.is_file() {
+        true => read_json::<Provenance>(&path)?,
+        false => Provenance::begin(&request.command, about.plan),
+    };
+    if !provenance.inputs.is_empty() && provenance.inputs != inputs {
+        return Err(Error::RunDirectory {
+            path: about.out.to_path_buf(),
+            message: "was begun with other input files".into(),
+            hint: "choose another --out, or restore the files".into(),
+        });
+    }
+    provenance.inputs = inputs;
+    provenance.seed = about.seed;
+    provenance.device = about.device.into();
+    provenance.threads = rayon::current_num_threads();
+    provenance.system = about.system.clone();
+    write_json(&path, &provenance)?;
+    directory.log("begin", json!({ "command": request.command, "resume": request.resume }));
+    Ok(Some((directory, provenance)))
+}
+
 impl<'a> Parts<'a> {
     /// Opens the directory of a run; `None` where the run is finished already.
     pub fn begin(request: &Request, about: &Description, control: &'a Control) -> Result<Option<Self>> {
-        match RunDirectory::inspect(about.out, about.plan)? {
-            Found::Finished => return Ok(None),
-            Found::Unfinished if !request.resume => {
-                return Err(Error::RunDirectory {
-                    path: about.out.to_path_buf(),
-                    message: "holds an unfinished run of this plan".into(),
-                    hint: "continue it with `--resume`".into(),
-                });
-            }
-            Found::Unfinished | Found::Nothing => {}
-        }
-        let inputs = about.inputs.iter().map(|path| Input::of(path)).collect::<Result<Vec<_>>>()?;
-        let (directory, _) = RunDirectory::open(about.out, about.plan, about.written)?;
-        let path = directory.path().join("provenance.json");
-        let mut provenance = match path.is_file() {
-            true => read_json::<Provenance>(&path)?,
-            false => Provenance::begin(&request.command, about.plan),
-        };
-        if !provenance.inputs.is_empty() && provenance.inputs != inputs {
-            return Err(Error::RunDirectory {
-                path: about.out.to_path_buf(),
-                message: "was begun with other input files".into(),
-                hint: "choose another --out, or restore the files".into(),
-            });
-        }
-        provenance.inputs = inputs;
-        provenance.seed = about.seed;
-        provenance.device = "cpu".into();
-        provenance.threads = rayon::current_num_threads();
-        provenance.system = about.system.clone();
-        write_json(&path, &provenance)?;
-        directory.log("begin", json!({ "command": request.command, "resume": request.resume }));
-        Ok(Some(Self { directory, provenance, control }))
+        let opened = open(request, about)?;
+        Ok(opened.map(|(directory, provenance)| Self { directory, provenance, control }))
     }
 
     /// The run directory.
@@ -204,6 +214,7 @@ mod tests {
             written: "",
             inputs: vec![],
             seed: 1,
+            device: "cpu",
             system: "a molecule".into(),
         };
         let control = Control::default();

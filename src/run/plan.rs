@@ -3,15 +3,15 @@
 //! A plan is stored as `plan.toml` and is a valid configuration: its own plan is itself. Two runs
 //! with the same plan compute the same numbers, whatever the number of threads.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::run::Request;
 use crate::run::beads::{Beads, default_variables};
 use crate::run::config::Config;
-use crate::run::source::Source;
+use crate::run::source::{Source, plan_json, run_directory};
 use crate::run::stages::load;
 use crate::system::Topology;
 
@@ -34,24 +34,12 @@ pub struct Plan {
 impl Plan {
     /// Reads the configuration of a request, with what overlays it, and looks everything up.
     pub fn resolve(request: &Request) -> Result<Self> {
-        let stored = request.config.join("plan.toml");
-        let is_run = request.config.is_dir() && stored.is_file();
-        let mut source = Source::read(if is_run { &stored } else { &request.config })?;
-        for assignment in &request.assignments {
-            source.assign(assignment)?;
-        }
-        if let Some(seed) = request.seed {
-            source.assign(&format!("seed={seed}"))?;
-        }
+        let mut source = Source::of_request(request)?;
         if let Some(device) = &request.device {
             source.assign(&format!("device=\"{device}\""))?;
         }
         let mut plan = Self::of_source(&source)?;
-        plan.out = match &request.out {
-            Some(out) => out.clone(),
-            None if is_run => request.config.clone(),
-            None => Path::new("runs").join(&plan.config.name),
-        };
+        plan.out = run_directory(request, &plan.config.name);
         for name in source.variants() {
             let variant = Self::of_source(&source.variant(&name)?)?;
             if variant.config.data != plan.config.data
@@ -128,7 +116,6 @@ impl Plan {
 
     /// The plan as one JSON object.
     pub fn to_json(&self) -> Value {
-        let plan = self.text.parse::<toml::Table>().ok().and_then(|table| serde_json::to_value(table).ok());
-        json!({ "plan": plan, "run_directory": self.out.display().to_string(), "sentence": self.sentence() })
+        plan_json(&self.text, &self.out, &self.sentence())
     }
 }

@@ -12,6 +12,7 @@ use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
 use crate::error::{Error, Result, did_you_mean};
+use crate::run::Request;
 
 /// A configuration file, merged with what overlays it.
 #[derive(Debug, Clone)]
@@ -27,6 +28,29 @@ pub struct Source {
     assigned: Vec<String>,
 }
 
+/// The resolved configuration of a run directory.
+const PLAN: &str = "plan.toml";
+
+/// Whether a request names a run directory instead of a configuration.
+fn is_run(request: &Request) -> bool {
+    request.config.is_dir() && request.config.join(PLAN).is_file()
+}
+
+/// Where the results of a request go: what it says, the run directory that it names, or `runs/NAME`.
+pub fn run_directory(request: &Request, name: &str) -> PathBuf {
+    match &request.out {
+        Some(out) => out.clone(),
+        None if is_run(request) => request.config.clone(),
+        None => Path::new("runs").join(name),
+    }
+}
+
+/// A plan as one JSON object.
+pub fn plan_json(plan: &str, out: &Path, sentence: &str) -> serde_json::Value {
+    let plan = plan.parse::<Table>().ok().and_then(|table| serde_json::to_value(table).ok());
+    serde_json::json!({ "plan": plan, "run_directory": out.display().to_string(), "sentence": sentence })
+}
+
 impl Source {
     /// Reads a file; an error of syntax names its line.
     pub fn read(path: &Path) -> Result<Self> {
@@ -40,6 +64,23 @@ impl Source {
             _ => Error::io("read", path)(error),
         })?;
         Self::from_text(path, text)
+    }
+
+    /// The configuration of a request, or the plan of the run directory that it names, with what overlays it.
+    pub fn of_request(request: &Request) -> Result<Self> {
+        let path = if is_run(request) { request.config.join(PLAN) } else { request.config.clone() };
+        Self::read(&path)?.overlaid(request)
+    }
+
+    /// With the assignments and the seed of a request.
+    pub fn overlaid(mut self, request: &Request) -> Result<Self> {
+        for assignment in &request.assignments {
+            self.assign(assignment)?;
+        }
+        if let Some(seed) = request.seed {
+            self.assign(&format!("seed={seed}"))?;
+        }
+        Ok(self)
     }
 
     /// The same for a text that is already in memory.

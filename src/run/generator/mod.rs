@@ -39,12 +39,13 @@ use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::compute::Compute;
 use crate::potential::{PotentialPath as _, Precision};
 use crate::run::control::Control;
-use crate::run::directory::{Found, RunDirectory, read_json, write_json};
-use crate::run::provenance::{Input, Provenance, peak_memory_mib, utc_now};
+use crate::run::directory::{read_json, write_json};
+use crate::run::parts::{self, Description};
+use crate::run::provenance::{Provenance, peak_memory_mib, utc_now};
 use crate::run::stages::train;
 use crate::run::summary::entry;
 use crate::run::{Outcome, Request};
@@ -73,38 +74,19 @@ pub fn check(request: &Request) -> Result<Plan> {
 /// Runs all stages, or what is left of them.
 pub fn run(request: &Request, control: &Control) -> Result<Outcome> {
     let plan = check(request)?;
-    match RunDirectory::inspect(&plan.out, plan.text())? {
-        Found::Finished => return outcome(&plan, "already_finished"),
-        Found::Unfinished if !request.resume => {
-            return Err(Error::RunDirectory {
-                path: plan.out.clone(),
-                message: "holds an unfinished run of this plan".into(),
-                hint: "continue it with `--resume`".into(),
-            });
-        }
-        Found::Unfinished | Found::Nothing => {}
-    }
-    let inputs = plan.inputs().iter().map(|path| Input::of(path)).collect::<Result<Vec<_>>>()?;
-    let (directory, _) = RunDirectory::open(&plan.out, plan.text(), plan.written())?;
-    let path = directory.path().join("provenance.json");
-    let mut provenance = match path.is_file() {
-        true => read_json::<Provenance>(&path)?,
-        false => Provenance::begin(&request.command, plan.text()),
+    let about = Description {
+        out: &plan.out,
+        plan: plan.text(),
+        written: plan.written(),
+        inputs: plan.inputs(),
+        seed: plan.config.seed,
+        device: &plan.config.device,
+        system: plan.sentence(),
     };
-    if !provenance.inputs.is_empty() && provenance.inputs != inputs {
-        return Err(Error::RunDirectory {
-            path: plan.out.clone(),
-            message: "was begun with other input files".into(),
-            hint: "choose another --out, or restore the files".into(),
-        });
-    }
-    provenance.inputs = inputs;
-    provenance.seed = plan.config.seed;
-    provenance.device = plan.config.device.clone();
-    provenance.threads = rayon::current_num_threads();
-    provenance.system = plan.sentence();
-    write_json(&path, &provenance)?;
-    directory.log("begin", json!({ "command": request.command, "resume": request.resume }));
+    let Some((directory, mut provenance)) = parts::open(request, &about)? else {
+        return outcome(&plan, "already_finished");
+    };
+    let path = directory.path().join("provenance.json");
 
     let work = Work { plan: &plan, layout: directory.main(), run: &directory, control };
     for stage in STAGES {

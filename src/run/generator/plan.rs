@@ -1,16 +1,16 @@
 //! A configuration with every default resolved, and the physical states that it names.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::config::GeneratorConfig;
 use crate::error::{Error, Result};
 use crate::force_field::Parameters;
-use crate::force_field::molecular_system::{self, MolecularSystem, SystemRequest};
+use crate::force_field::molecular_system::MolecularSystem;
 use crate::potential::{AtTemperature, MolecularMechanics, Precision};
 use crate::run::Request;
-use crate::run::source::Source;
+use crate::run::source::{Source, plan_json, run_directory};
 use crate::units::Temperature;
 
 /// A physical energy at a temperature.
@@ -55,15 +55,7 @@ pub struct Plan {
 impl Plan {
     /// Reads the configuration of a request and looks everything up.
     pub fn resolve(request: &Request) -> Result<Self> {
-        let stored = request.config.join("plan.toml");
-        let is_run = request.config.is_dir() && stored.is_file();
-        let mut source = Source::read(if is_run { &stored } else { &request.config })?;
-        for assignment in &request.assignments {
-            source.assign(assignment)?;
-        }
-        if let Some(seed) = request.seed {
-            source.assign(&format!("seed={seed}"))?;
-        }
+        let mut source = Source::of_request(request)?;
         if let Some(device) = &request.device {
             source.assign(&format!("device=\"{device}\""))?;
         }
@@ -105,11 +97,7 @@ impl Plan {
         }
         let text = toml::to_string(&config)
             .map_err(|error| Error::config("", format!("the plan cannot be written: {error}"), ""))?;
-        let out = match &request.out {
-            Some(out) => out.clone(),
-            None if is_run => request.config.clone(),
-            None => Path::new("runs").join(&config.name),
-        };
+        let out = run_directory(request, &config.name);
         Ok(Self { config, out, molecule: name, positions_nm, base, others, source, text })
     }
 
@@ -162,8 +150,7 @@ impl Plan {
 
     /// The plan as one JSON object.
     pub fn to_json(&self) -> Value {
-        let plan = self.text.parse::<toml::Table>().ok().and_then(|table| serde_json::to_value(table).ok());
-        json!({ "plan": plan, "run_directory": self.out.display().to_string(), "sentence": self.sentence() })
+        plan_json(&self.text, &self.out, &self.sentence())
     }
 }
 
@@ -173,13 +160,7 @@ fn temperature_name(temperature: Temperature) -> String {
 }
 
 fn resolve_paths(source: &Source, config: &mut GeneratorConfig) -> Result<()> {
-    let topology = PathBuf::from(&config.system.topology);
-    if source.directory().join(&topology).is_file() || topology.extension().is_some() {
-        config.system.topology = source.existing("system.topology", &topology)?.display().to_string();
-    }
-    if let Some(structure) = &mut config.system.structure {
-        *structure = source.existing("system.structure", structure)?;
-    }
+    config.system.resolve_paths(source)?;
     for file in &mut config.data.trajectory {
         *file = source.existing("data.trajectory", file)?;
     }
@@ -188,20 +169,7 @@ fn resolve_paths(source: &Source, config: &mut GeneratorConfig) -> Result<()> {
 
 /// The molecule in its own or another solvent.
 fn load(config: &GeneratorConfig, solvent: Option<&String>) -> Result<MolecularSystem> {
-    let settings = &config.system;
-    let system = molecular_system::load(&SystemRequest {
-        topology: settings.topology.clone().into(),
-        structure: settings.structure.clone(),
-        implicit_solvent: solvent.or(settings.implicit_solvent.as_ref()).cloned(),
-        surface_area: Some(settings.surface_area),
-        force_field: settings.force_field.clone(),
-    })
-    .map_err(|mut error| {
-        if let Error::Config { place, .. } = &mut error {
-            *place = format!("system.{place}");
-        }
-        error
-    })?;
+    let system = config.system.load(solvent.map(String::as_str))?;
     let parameters = &system.parameters;
     if !parameters.constraints.is_empty() {
         let message = "holds distances fixed, and such a law has no density in all coordinates";

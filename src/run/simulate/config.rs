@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::force_field::molecular_system::{self, MolecularSystem, SystemRequest};
+use crate::run::source::Source;
 use crate::sampling::geometric_temperatures;
 use crate::units::{Mass, Rate, Temperature, Time};
 
@@ -72,6 +74,38 @@ pub struct SystemSettings {
     /// For a PDB: a force field of `kirkwood list force_fields`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub force_field: Option<String>,
+}
+
+impl SystemSettings {
+    /// Makes paths absolute; a topology that is no file is left to be a name.
+    pub fn resolve_paths(&mut self, source: &Source) -> Result<()> {
+        let topology = PathBuf::from(&self.topology);
+        if source.directory().join(&topology).is_file() || topology.extension().is_some() {
+            self.topology = source.existing("system.topology", &topology)?.display().to_string();
+        }
+        if let Some(structure) = &mut self.structure {
+            *structure = source.existing("system.structure", structure)?;
+        }
+        Ok(())
+    }
+
+    /// The molecule; its solvent may be replaced.
+    pub fn load(&self, solvent: Option<&str>) -> Result<MolecularSystem> {
+        let request = SystemRequest {
+            topology: self.topology.clone().into(),
+            structure: self.structure.clone(),
+            implicit_solvent: solvent.map(str::to_string).or_else(|| self.implicit_solvent.clone()),
+            surface_area: Some(self.surface_area),
+            force_field: self.force_field.clone(),
+        };
+        molecular_system::load(&request).map_err(|mut error| {
+            // The same error with the key path that a configuration has.
+            if let Error::Config { place, .. } = &mut error {
+                *place = format!("system.{place}");
+            }
+            error
+        })
+    }
 }
 
 /// Where walkers start.

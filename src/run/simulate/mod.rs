@@ -30,8 +30,9 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::run::control::Control;
-use crate::run::directory::{Found, RunDirectory, SIMULATION, read_json, write_json};
-use crate::run::provenance::{Input, Provenance, peak_memory_mib, utc_now};
+use crate::run::directory::{SIMULATION, read_json, write_json};
+use crate::run::parts::{self, Description};
+use crate::run::provenance::{peak_memory_mib, utc_now};
 use crate::run::{Outcome, Request};
 use plan::Plan;
 use stage::{CHECKPOINT, Simulation};
@@ -44,38 +45,19 @@ pub fn check(request: &Request) -> Result<Plan> {
 /// Runs a simulation, or what is left of it.
 pub fn simulate(request: &Request, control: &Control) -> Result<Outcome> {
     let plan = Plan::resolve(request)?;
-    match RunDirectory::inspect(&plan.out, plan.text())? {
-        Found::Finished => return outcome(&plan, "already_finished"),
-        Found::Unfinished if !request.resume => {
-            return Err(Error::RunDirectory {
-                path: plan.out.clone(),
-                message: "holds an unfinished simulation of this plan".into(),
-                hint: "continue it with `--resume`".into(),
-            });
-        }
-        Found::Unfinished | Found::Nothing => {}
-    }
-    let inputs = plan.config.inputs().iter().map(|path| Input::of(path)).collect::<Result<Vec<_>>>()?;
-    let (directory, _) = RunDirectory::open(&plan.out, plan.text(), plan.written())?;
-    let path = directory.path().join("provenance.json");
-    let mut provenance = match path.is_file() {
-        true => read_json::<Provenance>(&path)?,
-        false => Provenance::begin(&request.command, plan.text()),
+    let about = Description {
+        out: &plan.out,
+        plan: plan.text(),
+        written: plan.written(),
+        inputs: plan.config.inputs(),
+        seed: plan.config.seed,
+        device: "cpu",
+        system: plan.sentence(),
     };
-    if !provenance.inputs.is_empty() && provenance.inputs != inputs {
-        return Err(Error::RunDirectory {
-            path: plan.out.clone(),
-            message: "was begun with other input files".into(),
-            hint: "choose another --out, or restore the files".into(),
-        });
-    }
-    provenance.inputs = inputs;
-    provenance.seed = plan.config.seed;
-    provenance.device = "cpu".into();
-    provenance.threads = rayon::current_num_threads();
-    provenance.system = plan.sentence();
-    write_json(&path, &provenance)?;
-    directory.log("begin", json!({ "command": request.command, "resume": request.resume }));
+    let Some((directory, mut provenance)) = parts::open(request, &about)? else {
+        return outcome(&plan, "already_finished");
+    };
+    let path = directory.path().join("provenance.json");
 
     let layout = directory.main();
     if !layout.is_finished(SIMULATION) {

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::error::{Error, Result, did_you_mean};
-use crate::force_field::molecular_system::{self, MolecularSystem, SystemRequest};
+use crate::force_field::molecular_system::MolecularSystem;
 use crate::force_field::{amber_prmtop, shipped};
 use crate::potential::{
     AlchemicalPath, BlockPotential, BlockWorkspace, LANES, MolecularMechanics, Precision,
@@ -14,7 +14,7 @@ use crate::run::Request;
 use crate::run::simulate::config::{ExchangeSettings, LambdaPath, SimulationConfig};
 use crate::run::simulate::molecule::{AlchemicalPotential, Molecule};
 use crate::run::simulate::schedule::Schedule;
-use crate::run::source::Source;
+use crate::run::source::{Source, plan_json, run_directory};
 use crate::system::select;
 
 /// What will be done.
@@ -34,23 +34,13 @@ pub struct Plan {
 impl Plan {
     /// Reads the configuration of a request, or makes one for a shipped system, and looks everything up.
     pub fn resolve(request: &Request) -> Result<Self> {
-        let stored = request.config.join("plan.toml");
-        let is_run = request.config.is_dir() && stored.is_file();
-        let mut source = if is_run {
-            Source::read(&stored)?
-        } else if is_name(&request.config) {
+        let source = if is_name(&request.config) {
             let name = request.config.display();
             let text = format!("name = \"{name}\"\n\n[system]\ntopology = \"{name}\"\n");
-            Source::from_text(&request.config, text)?
+            Source::from_text(&request.config, text)?.overlaid(request)?
         } else {
-            Source::read(&request.config)?
+            Source::of_request(request)?
         };
-        for assignment in &request.assignments {
-            source.assign(assignment)?;
-        }
-        if let Some(seed) = request.seed {
-            source.assign(&format!("seed={seed}"))?;
-        }
         let mut config: SimulationConfig = source.parse()?;
         let locate = |error| source.locate(error);
         config.validate().map_err(locate)?;
@@ -60,11 +50,7 @@ impl Plan {
         let molecule = load(&config).map_err(locate)?;
         let text = toml::to_string(&config)
             .map_err(|error| Error::config("", format!("the plan cannot be written: {error}"), ""))?;
-        let out = match &request.out {
-            Some(out) => out.clone(),
-            None if is_run => request.config.clone(),
-            None => Path::new("runs").join(&config.name),
-        };
+        let out = run_directory(request, &config.name);
         Ok(Self { config, schedule, molecule, out, source, text })
     }
 
@@ -101,8 +87,7 @@ impl Plan {
 
     /// The plan as one JSON object.
     pub fn to_json(&self) -> Value {
-        let plan = self.text.parse::<toml::Table>().ok().and_then(|table| serde_json::to_value(table).ok());
-        json!({ "plan": plan, "run_directory": self.out.display().to_string(), "sentence": self.sentence() })
+        plan_json(&self.text, &self.out, &self.sentence())
     }
 }
 
@@ -125,13 +110,7 @@ fn is_name(path: &Path) -> bool {
 
 /// Makes paths absolute; a topology that is no file is left to be a name.
 fn resolve_paths(source: &Source, config: &mut SimulationConfig) -> Result<()> {
-    let topology = PathBuf::from(&config.system.topology);
-    if source.directory().join(&topology).is_file() || topology.extension().is_some() {
-        config.system.topology = source.existing("system.topology", &topology)?.display().to_string();
-    }
-    if let Some(structure) = &mut config.system.structure {
-        *structure = source.existing("system.structure", structure)?;
-    }
+    config.system.resolve_paths(source)?;
     for (idx, file) in config.start.structures.iter_mut().enumerate() {
         *file = source.existing(&format!("start.structures[{idx}]"), file)?;
     }
@@ -162,14 +141,7 @@ fn load(config: &SimulationConfig) -> Result<Molecule> {
             return Err(Error::config(place, "there is no such model", did_you_mean(solvent, known)));
         }
     }
-    let MolecularSystem { name, parameters, positions_nm, source } = molecular_system::load(&SystemRequest {
-        topology: settings.topology.clone().into(),
-        structure: settings.structure.clone(),
-        implicit_solvent: settings.implicit_solvent.clone(),
-        surface_area: Some(settings.surface_area),
-        force_field: settings.force_field.clone(),
-    })
-    .map_err(in_system)?;
+    let MolecularSystem { name, parameters, positions_nm, source } = settings.load(None)?;
     // An AMBER topology does not say how interactions end in its box; all pairs without images would be a droplet.
     if parameters.box_vectors_nm.is_some()
         && std::fs::read_to_string(&source).is_ok_and(|text| amber_prmtop::is_prmtop(&text))
@@ -203,14 +175,6 @@ fn load(config: &SimulationConfig) -> Result<Molecule> {
             _ => error,
         })?;
     Molecule::new(config, name, &parameters, Box::new(Mechanics(mechanics)), positions_nm)
-}
-
-/// The same error with the key path that a configuration has.
-fn in_system(mut error: Error) -> Error {
-    if let Error::Config { place, .. } = &mut error {
-        *place = format!("system.{place}");
-    }
-    error
 }
 
 /// Molecular mechanics as simulations see it.

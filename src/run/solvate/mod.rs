@@ -159,6 +159,7 @@ pub fn solvate(request: &SolvateRequest, control: &Control) -> Result<Outcome> {
         written: &text,
         inputs: solute.inputs.clone(),
         seed: request.seed,
+        device: "cpu",
         system: format!("{}, {n_atoms} atoms, from vacuum into {}", solute.name, solute.solvent),
     };
     let of_run = Request {

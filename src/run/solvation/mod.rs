@@ -69,6 +69,7 @@ pub fn run(request: &Request, control: &Control) -> Result<Outcome> {
         written: plan.written(),
         inputs: plan.inputs.clone(),
         seed: plan.config.seed,
+        device: "cpu",
         system: plan.sentence(),
     };
     let Some(mut parts) = Parts::begin(request, &about, control)? else {

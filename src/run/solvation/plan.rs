@@ -1,16 +1,15 @@
 //! A configuration with every default resolved, and the molecule that it names.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::config::SolvationConfig;
 use crate::error::{Error, Result};
 use crate::force_field::Parameters;
-use crate::force_field::molecular_system::{self, SystemRequest};
 use crate::potential::MolecularMechanics;
 use crate::run::Request;
-use crate::run::source::Source;
+use crate::run::source::{Source, plan_json, run_directory};
 
 /// What will be done.
 pub struct Plan {
@@ -33,15 +32,7 @@ pub struct Plan {
 impl Plan {
     /// Reads the configuration of a request and looks everything up.
     pub fn resolve(request: &Request) -> Result<Self> {
-        let stored = request.config.join("plan.toml");
-        let is_run = request.config.is_dir() && stored.is_file();
-        let mut source = Source::read(if is_run { &stored } else { &request.config })?;
-        for assignment in &request.assignments {
-            source.assign(assignment)?;
-        }
-        if let Some(seed) = request.seed {
-            source.assign(&format!("seed={seed}"))?;
-        }
+        let source = Source::of_request(request)?;
         if let Some(device) = request.device.as_deref().filter(|device| *device != "cpu") {
             let message = "these roads are travelled on the processor";
             return Err(Error::config(format!("--device {device}"), message, "leave it out"));
@@ -49,13 +40,7 @@ impl Plan {
         let mut config: SolvationConfig = source.parse()?;
         let locate = |error| source.locate(error);
         config.validate().map_err(locate)?;
-        let topology = PathBuf::from(&config.system.topology);
-        if source.directory().join(&topology).is_file() || topology.extension().is_some() {
-            config.system.topology = source.existing("system.topology", &topology)?.display().to_string();
-        }
-        if let Some(structure) = &mut config.system.structure {
-            *structure = source.existing("system.structure", structure)?;
-        }
+        config.system.resolve_paths(&source)?;
         let temperature = config.temperature;
         for (place, end) in
             [("frames.vacuum", &mut config.frames.vacuum), ("frames.solvent", &mut config.frames.solvent)]
@@ -64,20 +49,7 @@ impl Plan {
                 files.resolve(place, &source, temperature).map_err(locate)?;
             }
         }
-        let settings = &config.system;
-        let system = molecular_system::load(&SystemRequest {
-            topology: settings.topology.clone().into(),
-            structure: settings.structure.clone(),
-            implicit_solvent: settings.implicit_solvent.clone(),
-            surface_area: Some(settings.surface_area),
-            force_field: settings.force_field.clone(),
-        })
-        .map_err(|mut error| {
-            if let Error::Config { place, .. } = &mut error {
-                *place = format!("system.{place}");
-            }
-            locate(error)
-        })?;
+        let system = config.system.load(None).map_err(locate)?;
         if system.parameters.implicit_solvent.is_none() {
             let message = "is missing: there is no solvent to go into";
             let hint = "obc1, obc2 or gbn2";
@@ -98,11 +70,7 @@ impl Plan {
         let mechanics = MolecularMechanics::along(&system.parameters, config.process.path())?;
         let text = toml::to_string(&config)
             .map_err(|error| Error::config("", format!("the plan cannot be written: {error}"), ""))?;
-        let out = match &request.out {
-            Some(out) => out.clone(),
-            None if is_run => request.config.clone(),
-            None => Path::new("runs").join(&config.name),
-        };
+        let out = run_directory(request, &config.name);
         let mut inputs: Vec<PathBuf> =
             [system.source.clone()].into_iter().filter(|path| path.is_file()).collect();
         inputs.extend(config.system.structure.clone());
@@ -136,7 +104,6 @@ impl Plan {
 
     /// The plan as one JSON object.
     pub fn to_json(&self) -> Value {
-        let plan = self.text.parse::<toml::Table>().ok().and_then(|table| serde_json::to_value(table).ok());
-        json!({ "plan": plan, "run_directory": self.out.display().to_string(), "sentence": self.sentence() })
+        plan_json(&self.text, &self.out, &self.sentence())
     }
 }
