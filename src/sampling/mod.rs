@@ -9,6 +9,7 @@
 
 mod annealed_importance;
 mod bridge;
+mod diffusion_paths;
 pub mod dynamics;
 mod equilibrium;
 mod exchange;
@@ -26,6 +27,7 @@ mod walkers;
 
 pub use annealed_importance::{AnnealedImportanceSettings, AnnealedWalkers, annealed_importance};
 pub use bridge::Bridge;
+pub use diffusion_paths::{DiffusionPaths, Paths};
 pub use equilibrium::{Equilibrium, EquilibriumBlock, EquilibriumSettings, EquilibriumState};
 pub use exchange::{Exchange, Journey, Ladder, PairTally, Swap, ThermodynamicState, geometric_temperatures};
 pub use kernel::{Kernel, LocalMove, Outcome, Step, StepSizeAdapter};

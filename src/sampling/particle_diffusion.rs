@@ -32,8 +32,8 @@ use super::{
     Bridge, MIN_PER_TASK, Population, Progress, SequentialMonteCarlo, SequentialMonteCarloSettings, Walkers,
 };
 use crate::error::{Error, Result};
-use crate::potential::{Noise, Route, Sequence};
-use crate::random::{Purpose, Streams};
+use crate::potential::{Noise, Route, Sequence, Space};
+use crate::random::{Purpose, Rng, Streams};
 
 /// Settings of [`particle_diffusion`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -105,6 +105,75 @@ pub fn particle_diffusion(
     Ok(run.finish())
 }
 
+/// The two kernels between neighbouring levels t (more noise) and s: q(x_t | x_s) of the process, r(x_s | x_t) of a
+/// score.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StepKernels {
+    /// Mean of r: `of_x` x_t + `of_gradient` ∇u_t(x_t).
+    of_x: f64,
+    of_gradient: f64,
+    /// Standard deviation of r.
+    deviation: f64,
+    /// Mean of q: `ratio` x_s.
+    ratio: f64,
+    /// Variance of q.
+    noise_between: f64,
+    /// log q − log r beside the exponents.
+    constant: f64,
+}
+
+impl StepKernels {
+    /// Between two levels; `squared_score` is the mean of |∇u_t|² per degree of freedom, where it is known.
+    pub fn new(from: &At, to: &At, squared_score: Option<f64>, space: Space) -> Self {
+        let (of_x, of_gradient, given_denoised) = from.posterior(to, 1.0);
+        let ratio = from.scale / to.scale;
+        let noise_between = from.variance - ratio * ratio * to.variance;
+        let left_open = squared_score.map_or(0.0, |m| (1.0 - from.variance * m).clamp(0.0, 1.0));
+        let variance =
+            given_denoised * given_denoised + (noise_between / ratio).powi(2) / from.variance * left_open;
+        let constant = 0.5 * space.degrees_of_freedom() as f64 * (variance / noise_between).ln();
+        Self { of_x, of_gradient, deviation: variance.sqrt(), ratio, noise_between, constant }
+    }
+
+    /// Draws x_s given x_t, in its place, and returns log q(x_t | x_s) − log r(x_s | x_t).
+    pub fn towards_data(
+        &self,
+        space: Space,
+        x: &mut [f64],
+        gradient: &[f64],
+        rng: &mut Rng,
+        z: &mut [f64],
+    ) -> f64 {
+        space.fill_normal(rng, z);
+        let (mut drawn, mut noised) = (0.0, 0.0);
+        for i in 0..x.len() {
+            let new = self.of_x * x[i] + self.of_gradient * gradient[i] + self.deviation * z[i];
+            drawn += z[i] * z[i];
+            noised += (x[i] - self.ratio * new).powi(2);
+            x[i] = new;
+        }
+        self.constant + 0.5 * drawn - 0.5 * noised / self.noise_between
+    }
+
+    /// Draws x_t given x_s.
+    pub fn towards_noise(&self, space: Space, x_s: &[f64], rng: &mut Rng, x_t: &mut [f64]) {
+        space.fill_normal(rng, x_t);
+        let deviation = self.noise_between.sqrt();
+        x_t.iter_mut().zip(x_s).for_each(|(x_t, x_s)| *x_t = self.ratio * x_s + deviation * *x_t);
+    }
+
+    /// log q(x_t | x_s) − log r(x_s | x_t) of two given positions.
+    pub fn log_ratio(&self, x_s: &[f64], x_t: &[f64], gradient: &[f64]) -> f64 {
+        let (mut denoised, mut noised) = (0.0, 0.0);
+        for i in 0..x_t.len() {
+            denoised += (x_s[i] - self.of_x * x_t[i] - self.of_gradient * gradient[i]).powi(2);
+            noised += (x_t[i] - self.ratio * x_s[i]).powi(2);
+        }
+        self.constant + 0.5 * denoised / (self.deviation * self.deviation)
+            - 0.5 * noised / self.noise_between
+    }
+}
+
 /// Draws every walker at distance `lambda` of the diffusion given where it is now, and returns
 /// log q(x_t | x_s) − log r(x_s | x_t), r with the mean of |∇u|² per degree of freedom where it is known; `None`, and nothing is moved, behind the diffusion.
 pub(super) fn carry(
@@ -120,16 +189,9 @@ pub(super) fn carry(
     }
     let route = Route::LogSnr { noise: *noise };
     let (from, to) = (At::new(noise, route.lambda(old)), At::new(noise, route.lambda(lambda)));
-    let (of_x, of_gradient, given_denoised) = from.posterior(&to, 1.0);
-    let ratio = from.scale / to.scale;
-    let noise_between = from.variance - ratio * ratio * to.variance;
-    let left_open = squared_score.map_or(0.0, |m| (1.0 - from.variance * m).clamp(0.0, 1.0));
-    let variance =
-        given_denoised * given_denoised + (noise_between / ratio).powi(2) / from.variance * left_open;
-    let deviation = variance.sqrt();
     let space = walkers.space();
-    let (d, degrees_of_freedom) = (space.dimension(), space.degrees_of_freedom() as f64);
-    let constant = 0.5 * degrees_of_freedom * (deviation * deviation / noise_between).ln();
+    let kernels = StepKernels::new(&from, &to, squared_score, space);
+    let d = space.dimension();
     walkers.reseed(streams, Purpose::Particle);
     let mut log_kernels = vec![0.0; walkers.len()];
     (walkers.x.par_chunks_exact_mut(d))
@@ -140,15 +202,7 @@ pub(super) fn carry(
         .for_each_init(
             || vec![0.0; d],
             |z, (((x, gradient), rng), log_kernel)| {
-                space.fill_normal(rng, z);
-                let (mut drawn, mut noised) = (0.0, 0.0);
-                for i in 0..d {
-                    let new = of_x * x[i] + of_gradient * gradient[i] + deviation * z[i];
-                    drawn += z[i] * z[i];
-                    noised += (x[i] - ratio * new).powi(2);
-                    x[i] = new;
-                }
-                *log_kernel = constant + 0.5 * drawn - 0.5 * noised / noise_between;
+                *log_kernel = kernels.towards_data(space, x, gradient, rng, z);
             },
         );
     Some(log_kernels)

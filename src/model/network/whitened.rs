@@ -12,7 +12,7 @@
 //!
 //! With all atoms the features are those of [`crate::model::atomic_features`], in which a force field is
 //! nearly Σ_k w_k z_k²/2 + b_k z_k: w_k has either sign and starts at 1 for bonds and angles and ¼ for volumes,
-//! r(z) is linear up to 20 standard deviations, and powers of distances and multiples of dihedrals enter Σ b_k r(z_k) alone. Where
+//! r(z) is linear up to 20 standard deviations, q of all others is bounded as r of beads, and powers of distances and multiples of dihedrals enter Σ b_k r(z_k) alone. Where
 //! noise outweighs the width of bonds and angles, their deviations are correlated because they share atoms:
 //! so squares Σ_m d_m(t) q((A z)_m + a_m(t)) of learned combinations are added.
 
@@ -116,10 +116,26 @@ impl Network for Whitened {
         let z = p.multiply(f, inverse_deviation);
         let inputs = p.slice_rows(z, 0, n_inputs);
         let clipped = p.unary(inputs, Unary::SoftClip { bound: 5.0 });
-        let square = p.unary(inputs, Unary::SaturatingSquare { bound: 20.0 });
-        let line = match features {
-            Described::Beads(_) => clipped,
-            Described::Atoms(_) => p.unary(z, Unary::SoftClip { bound: 20.0 }),
+        // What is linear, what is squared, what squares of combinations see, and what a fence surrounds.
+        let (line, square, wide, mut fenced) = match &features {
+            Described::Beads(_) => {
+                let square = p.unary(inputs, Unary::SaturatingSquare { bound: 20.0 });
+                (clipped, square, clipped, vec![])
+            }
+            Described::Atoms(atoms) => {
+                let (stiff, n_soft) = (atoms.n_stiff(), n_inputs - atoms.n_stiff());
+                let line = p.unary(z, Unary::SoftClip { bound: 20.0 });
+                let stiff_inputs = p.slice_rows(inputs, 0, stiff);
+                let widths = p.slice_rows(inputs, 0, atoms.n_bonds + atoms.angles.len());
+                let mut squares = vec![p.unary(stiff_inputs, Unary::SaturatingSquare { bound: 20.0 })];
+                let mut wide = vec![p.slice_rows(line, 0, stiff)];
+                if n_soft > 0 {
+                    let soft = p.slice_rows(inputs, stiff, n_soft);
+                    squares.push(p.unary(soft, Unary::SaturatingSquare { bound: 5.0 }));
+                    wide.push(p.slice_rows(clipped, stiff, n_soft));
+                }
+                (line, p.concat(squares), p.concat(wide), vec![widths])
+            }
         };
 
         let n_hidden: usize = self.hidden.iter().sum();
@@ -133,14 +149,12 @@ impl Network for Whitened {
 
         let mut start = 0;
         let mut squares = None;
-        let mut fenced = vec![inputs];
         if n_squares > 0 {
             let bias = p.slice_rows(of_time, 0, n_squares);
             let weight = p.slice_rows(of_time, n_squares, n_squares);
-            let wide = p.slice_rows(line, 0, n_inputs);
             let init = Init::Normal((1.0 / n_inputs as f32).sqrt());
             let combined = p.linear(wide, n_squares, Some(bias), init);
-            fenced.push(combined);
+            fenced.push(p.scale(combined, FENCE / 20.0));
             let combined = p.unary(combined, Unary::SaturatingSquare { bound: 20.0 });
             squares = Some(p.dot(combined, weight));
             start = 2 * n_squares;
@@ -216,16 +230,20 @@ impl Whitened {
     }
 }
 
+/// Where the fence stands, in standard deviations.
+const FENCE: f32 = 12.0;
+
 /// Σ log(1 + exp κ(z²/B² − 1)): nothing where data are, and a steep wall at |z| = B.
 ///
 /// Where no frame has ever been, an energy that is a sum of many saturating terms may have holes of thousands of
-/// kT. Reverse diffusion never looks there; particles that are moved thousands of times do, and fall in.
+/// kT. Reverse diffusion never looks there; particles that are moved thousands of times do, and fall in. Only bonds
+/// and angles are fenced, which noise makes no more than normally distributed: the inverse distance of two atoms
+/// that nearly meet is tens of standard deviations away, and rare conformations and noised ones are found there.
 fn fence(p: &mut Program, values: Vec<Value>) -> Value {
-    const BOUND: f32 = 12.0;
     const STEEPNESS: f32 = 100.0;
     let z = p.concat(values);
     let square = p.multiply(z, z);
-    let scaled = p.scale(square, STEEPNESS / (BOUND * BOUND));
+    let scaled = p.scale(square, STEEPNESS / (FENCE * FENCE));
     let shifted = p.shift(scaled, -STEEPNESS);
     let walls = p.unary(shifted, Unary::Softplus);
     p.sum_rows(walls)
