@@ -107,7 +107,7 @@ fn what_cannot_be_is_refused_before_any_work() {
         assert_eq!(output.status.code(), Some(2), "{from} → {to}");
         json(&output)["error"]["message"].as_str().unwrap().to_string()
     };
-    let message = refuse("roads = [\"classical\", \"learned\", \"scores\"]", "roads = [\"corrected\"]");
+    let message = refuse("roads = [\"classical\", \"learned\", \"scores\"]", "roads = [\"annealed\"]");
     assert!(message.contains("follows a learned path"), "{message}");
     assert!(
         refuse("topology = \"n_methylacetamide_obc2\"", "topology = \"n_methylacetamide\"")

@@ -14,7 +14,10 @@
 //! nearly Σ_k w_k z_k²/2 + b_k z_k: w_k has either sign and starts at 1 for bonds and angles and ¼ for volumes,
 //! r(z) is linear up to 20 standard deviations, q of all others is bounded as r of beads, and powers of distances and multiples of dihedrals enter Σ b_k r(z_k) alone. Where
 //! noise outweighs the width of bonds and angles, their deviations are correlated because they share atoms:
-//! so squares Σ_m d_m(t) q((A z)_m + a_m(t)) of learned combinations are added.
+//! so squares Σ_m [ d_m(t) + (D h)_m ] q((A z)_m + a_m(t)) of learned combinations are added, with h the last hidden
+//! layer: how deviations are correlated depends on how groups are turned against each other. Held-out loss of
+//! alanine dipeptide after 4,000 steps of 512: 0.5429 without D, 0.5411 with 128 squares, 0.5383 with 512 (109
+//! instead of 51 s on two cores), 0.5385 with 256 and layers of 256 units.
 
 use serde::{Deserialize, Serialize};
 
@@ -36,8 +39,8 @@ pub struct Whitened {
     pub time_splines: usize,
     /// What describes a conformation.
     pub features: FeatureKind,
-    /// Linear combinations of features whose squares enter the energy; absent: as many as the first layer has
-    /// units where features are those of atoms, else none.
+    /// Linear combinations of features whose squares enter the energy; absent: four times as many as the first
+    /// layer has units where features are those of atoms, else none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub squares: Option<usize>,
 }
@@ -141,7 +144,7 @@ impl Network for Whitened {
         let n_hidden: usize = self.hidden.iter().sum();
         let n_squares = self.squares.unwrap_or(match features {
             Described::Beads(_) => 0,
-            Described::Atoms(_) => self.hidden[0],
+            Described::Atoms(_) => 4 * self.hidden[0],
         });
         let of_time =
             p.linear(splines, 2 * n_squares + n_hidden + n_inputs + n_features + 1, None, Init::Zero);
@@ -156,7 +159,7 @@ impl Network for Whitened {
             let combined = p.linear(wide, n_squares, Some(bias), init);
             fenced.push(p.scale(combined, FENCE / 20.0));
             let combined = p.unary(combined, Unary::SaturatingSquare { bound: 20.0 });
-            squares = Some(p.dot(combined, weight));
+            squares = Some((combined, weight));
             start = 2 * n_squares;
         }
         let mut hidden = clipped;
@@ -177,7 +180,14 @@ impl Network for Whitened {
         let sum = p.add(mlp, quadratic);
         let sum = p.add(sum, linear);
         let sum = p.add(sum, constant);
-        let sum = squares.map_or(sum, |squares| p.add(sum, squares));
+        let sum = match squares {
+            None => sum,
+            Some((combined, of_time)) => {
+                let weight = p.linear(hidden, n_squares, Some(of_time), Init::Zero);
+                let squares = p.dot(combined, weight);
+                p.add(sum, squares)
+            }
+        };
         let sum = match features {
             Described::Beads(_) => sum,
             Described::Atoms(_) => {

@@ -179,15 +179,24 @@ fn sets(work: &Work, learned: &Learned, energies: &Energies) -> Result<Vec<Set>>
             seconds: record.seconds,
         })
     };
+    let positions_nm = learned.data.train().positions_nm().to_vec();
+    let log_weights = match work.biased()? {
+        None => None,
+        Some(biased) => {
+            let x = energies.reduced(&positions_nm);
+            let (own, physical) = (energies.physical(&biased, &x)?, energies.physical(base, &x)?);
+            Some(own.iter().zip(&physical).map(|(own, physical)| own - physical).collect())
+        }
+    };
     let data = Drawn {
-        positions_nm: learned.data.train().positions_nm().to_vec(),
-        log_weights: None,
+        positions_nm,
+        log_weights,
         learned_log_weights: None,
         record: super::work::Record { n_groups: super::config::N_BLOCKS, ..Default::default() },
     };
     let mut sets = vec![
         make(REFERENCE, "direct simulation", reference, false)?,
-        make("train", "training frames", data, false)?,
+        make("train", "training frames", data, true)?,
     ];
     for (stage, name, label, weighted) in [
         ("generate", "generated", "reverse diffusion", false),
@@ -265,9 +274,10 @@ fn row(
         return Ok(row);
     }
     let floors = {
-        // Two independent sets of the ensemble: the direct simulation and the frames of training.
-        let equal: Vec<&Set> =
-            sets.iter().filter(|set| [REFERENCE, "train"].contains(&set.name.as_str())).collect();
+        // Sets of the ensemble without weights: the direct simulation and, without bias, the frames of training.
+        let is_equal =
+            |set: &&Set| [REFERENCE, "train"].contains(&set.name.as_str()) && set.log_weights.is_none();
+        let equal: Vec<&Set> = sets.iter().filter(is_equal).collect();
         let pooled: Vec<f64> = equal.iter().flat_map(|set| &set.surface).copied().collect();
         let values: Vec<Vec<f64>> = (0..set.values.len())
             .map(|variable| equal.iter().flat_map(|set| &set.values[variable]).copied().collect())

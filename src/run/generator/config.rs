@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::bias::BiasSettings;
 use crate::error::{Error, Result};
 use crate::run::config::{ModelSettings, NamedSettings, ReplicaSettings, StateSettings, one_or_many};
 use crate::run::ensemble::EnsembleSettings;
@@ -104,6 +105,8 @@ pub struct FrameSettings {
     pub split: SplitSettings,
     /// How frames are simulated where no file is given.
     pub simulate: EnsembleSettings,
+    /// Terms on torsions that make rare conformations less rare in simulated frames.
+    pub bias: BiasSettings,
 }
 
 impl Default for FrameSettings {
@@ -115,6 +118,7 @@ impl Default for FrameSettings {
             frames: FrameRange::default(),
             split: SplitSettings::default(),
             simulate: EnsembleSettings::default(),
+            bias: BiasSettings::default(),
         }
     }
 }
@@ -267,6 +271,11 @@ impl GeneratorConfig {
         }
         self.train.validate()?;
         self.data.simulate.validate("data.simulate")?;
+        self.data.bias.validate("data.bias")?;
+        if !self.data.bias.torsions.is_empty() && !self.data.trajectory.is_empty() {
+            let message = "is for frames that are simulated, and `data.trajectory` is given";
+            return Err(Error::config("data.bias.torsions", message, "leave one of the two out"));
+        }
         at_least("generate.n_samples", self.generate.n_samples, 2 * N_BLOCKS)?;
         self.generate.reverse_diffusion.validate("generate.reverse_diffusion")?;
         self.generate.particle_diffusion.validate("generate.particle_diffusion")?;

@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::time::Instant;
 
-use super::work::{Drawn, FRAMES, Record, TOPOLOGY, Work};
+use super::plan::State;
+use super::work::{BIAS, Drawn, FRAMES, Record, TOPOLOGY, Work};
 use crate::error::{Error, Result};
-use crate::run::ensemble::simulate_ensemble;
+use crate::run::directory::write_json;
+use crate::run::ensemble::{SimulatedFrames, simulate_ensemble};
 use crate::run::frames::{FramesOf, bond_energy_ratio};
 use crate::run::simulate::molecule::read_frames;
 use crate::trajectory::{Ensemble, read_first_frame, write_trajectory};
@@ -27,29 +29,28 @@ pub fn run(work: &Work) -> Result<()> {
             check(work, file)?;
         }
     } else {
-        let start = plan.positions_nm.as_deref().unwrap_or_default();
         let settings = &config.data.simulate;
-        work.begin("frames", 1000);
         let begun = Instant::now();
-        let frames = simulate_ensemble(
-            parameters,
-            &plan.base.mechanics,
-            start,
-            1.0,
-            config.data.temperature,
-            settings,
-            work.streams(0),
-            &mut work.fraction(1000),
-        )?;
+        let mut n_evaluations = 0;
+        let mut biased = None;
+        if !config.data.bias.torsions.is_empty() {
+            let pilot = simulate(work, &plan.base, "frames without bias", 0x10)?;
+            n_evaluations += pilot.n_energy_evaluations;
+            let bias = config.data.bias.terms(n_atoms, &pilot.positions_nm, config.data.temperature);
+            write_json(&directory.join(BIAS), &bias)?;
+            biased = Some(plan.base.with(bias.added_to(parameters))?);
+        }
+        let frames = simulate(work, biased.as_ref().unwrap_or(&plan.base), "frames", 0)?;
+        n_evaluations += frames.n_energy_evaluations;
         let ensemble = Ensemble::new(n_atoms, frames.positions_nm)?.centered();
         write_trajectory(&directory.join(TOPOLOGY), &parameters.topology, &ensemble.select(&[0]))?;
         let mut record = Record {
             n_groups: settings.n_walkers,
-            n_physical_evaluations: frames.n_energy_evaluations,
+            n_physical_evaluations: n_evaluations,
             seconds: begun.elapsed().as_secs_f64(),
             ..Record::default()
         };
-        let evaluations = frames.n_energy_evaluations as f64;
+        let evaluations = n_evaluations as f64;
         record.note(
             "frames_energy_evaluations",
             evaluations,
@@ -66,6 +67,21 @@ pub fn run(work: &Work) -> Result<()> {
     }
     work.layout.finish("frames")?;
     Ok(())
+}
+
+/// Frames of a state.
+fn simulate(work: &Work, state: &State, part: &str, streams: u64) -> Result<SimulatedFrames> {
+    work.begin(part, 1000);
+    simulate_ensemble(
+        &state.parameters,
+        &state.mechanics,
+        work.plan.positions_nm.as_deref().unwrap_or_default(),
+        1.0,
+        state.temperature,
+        &work.plan.config.data.simulate,
+        work.streams(streams),
+        &mut work.fraction(1000),
+    )
 }
 
 /// Refuses frames that cannot be of this molecule at this energy and temperature.

@@ -21,6 +21,7 @@
 //! was done to a walker. Isomers that the frames do not have are no conformations of the molecule; the physical
 //! energy is infinite for them.
 
+pub mod bias;
 mod compare;
 pub mod config;
 mod correct;
@@ -132,12 +133,13 @@ fn perform(work: &Work, stage: &str) -> Result<()> {
     }
 }
 
-/// −∂u/∂x of the physical energy in 1/nm: what target score matching learns from.
+/// −∂u/∂x of the energy of the frames in 1/nm: what target score matching learns from.
 fn scores(work: &Work, positions_nm: &[f64]) -> Result<Vec<f64>> {
-    let base = &work.plan.base;
-    let mut u = vec![0.0; positions_nm.len() / (3 * base.parameters.n_atoms())];
+    let biased = work.biased()?;
+    let state = biased.as_ref().unwrap_or(&work.plan.base);
+    let mut u = vec![0.0; positions_nm.len() / (3 * state.parameters.n_atoms())];
     let mut gradient = vec![0.0; positions_nm.len()];
-    base.at(Precision::Double).energies_and_gradients(
+    state.at(Precision::Double).energies_and_gradients(
         &vec![1.0; u.len()],
         positions_nm,
         &mut u,

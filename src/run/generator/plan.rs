@@ -28,6 +28,11 @@ pub struct State {
 }
 
 impl State {
+    /// The same with other terms.
+    pub fn with(&self, parameters: Parameters) -> Result<Self> {
+        state(&self.name, &self.label, parameters, self.temperature)
+    }
+
     /// u = U/kT with x in nm.
     pub fn at(&self, precision: Precision) -> AtTemperature<'_> {
         AtTemperature { mechanics: &self.mechanics, temperature: self.temperature, precision }
@@ -65,6 +70,7 @@ impl Plan {
         resolve_paths(&source, &mut config)?;
         let temperature = config.data.temperature;
         let MolecularSystem { name, parameters, positions_nm, .. } = load(&config, None).map_err(locate)?;
+        config.data.bias.validate_atoms("data.bias", parameters.n_atoms()).map_err(locate)?;
         let solvent = config.system.implicit_solvent.clone().unwrap_or_default();
         let label =
             if solvent.is_empty() { temperature.to_string() } else { format!("{solvent}, {temperature}") };

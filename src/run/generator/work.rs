@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::bias::Bias;
 use super::plan::{Plan, State};
 use crate::error::{Error, Result};
 use crate::model::EnergyModel;
@@ -26,6 +27,8 @@ use crate::trajectory::{Ensemble, write_trajectory};
 
 /// The atoms of every trajectory of a run, in the stage `frames`.
 pub const TOPOLOGY: &str = "topology.pdb";
+/// The terms of a bias, beside it.
+pub const BIAS: &str = "bias.json";
 /// Frames that were simulated, beside it.
 pub const FRAMES: &str = "frames.dcd";
 
@@ -66,6 +69,16 @@ impl Work<'_> {
             self.control.progress().advance((fraction * length as f64) as u64, "");
             self.control.check(self.run.path())
         }
+    }
+
+    /// The energy by which the frames were simulated, where it is not the physical one.
+    pub fn biased(&self) -> Result<Option<State>> {
+        if self.plan.config.data.bias.torsions.is_empty() {
+            return Ok(None);
+        }
+        let bias: Bias = read_json(&self.layout.finished("frames")?.join(BIAS))?;
+        let base = &self.plan.base;
+        base.with(bias.added_to(&base.parameters)).map(Some)
     }
 
     /// Reads the frames of a finished stage `frames` and splits them.

@@ -3,7 +3,8 @@
 use std::ops::Range;
 
 use super::absolute::{AbsoluteSettings, absolute, absolute_end};
-use super::corrected::{CorrectedSettings, corrected};
+use super::annealed::{AnnealedSettings, annealed};
+use super::both_ways::{BothWays, BothWaysSettings, both_ways, through_noise};
 use super::ends::{EndState, Ends, Molecule, N_GROUPS};
 use super::learned::{IntegrationSettings, learned_integration};
 use super::learning::{LearnedPath, LearningSettings, learn, untrained};
@@ -234,11 +235,11 @@ fn learned_integration_and_its_brackets_are_exact_on_the_exact_law() {
 }
 
 #[test]
-fn corrected_roads_are_exact_on_a_path_that_is_wrong() {
+fn annealed_roads_are_exact_on_a_path_that_is_wrong() {
     for is_chiral in [false, true] {
         with_ends(&[0, 1], 3000, is_chiral, |ends| {
             let path = Gaussian { factor: 0.6, ..Gaussian::of(ends, INTERPOLANT) };
-            let settings = CorrectedSettings {
+            let settings = AnnealedSettings {
                 n_walkers: 600,
                 n_moves: 1,
                 n_pilot: 64,
@@ -250,7 +251,7 @@ fn corrected_roads_are_exact_on_a_path_that_is_wrong() {
             };
             let streams = Streams::new(5);
             let found =
-                corrected(ends, Pairing::Independent, path.learned(), &settings, &streams, &mut silent)
+                annealed(ends, Pairing::Independent, path.learned(), &settings, &streams, &mut silent)
                     .unwrap();
             let (mbar, levels) = found.mbar.unwrap();
             for road in [&found.bar, &found.smc.unwrap(), &mbar] {
@@ -265,6 +266,34 @@ fn corrected_roads_are_exact_on_a_path_that_is_wrong() {
             assert_eq!((levels.lambda[0], levels.lambda[levels.lambda.len() - 1]), (0.0, 3.0));
         });
     }
+}
+
+/// Along paths with wrong scores, to both ends; where half of all conformations are excluded, log Z is lower by ln 2.
+#[test]
+fn paths_both_ways_give_free_energies_in_nm_and_of_one_isomer() {
+    let settings = BothWaysSettings { n_steps: 150, n_paths: 2000 };
+    for is_chiral in [false, true] {
+        let found = [0, 1].map(|end| {
+            with_ends(&[end], 4000, is_chiral, |ends| {
+                let path = Gaussian { factor: 0.8, ..Gaussian::of(ends, Noise::default()) };
+                let path = Gaussian { variances: [path.variances[end]; 2], ..path };
+                let streams = Streams::new(9 + end as u64);
+                let found = both_ways(ends, path.learned(), &settings, &streams, &mut silent).unwrap();
+                let isomers = if is_chiral { std::f64::consts::LN_2 } else { 0.0 };
+                near(found.log_z.0, found.log_z.1, well(end).log_normalizer() - isomers, 0.06);
+                assert!(found.dissipated_kt.iter().all(|kt| *kt > 0.0), "{:?}", found.dissipated_kt);
+                // What is stored reads back, paths without weight included.
+                let stored = serde_json::to_string(&found).unwrap();
+                assert_eq!(serde_json::from_str::<BothWays>(&stored).unwrap(), found);
+                found
+            })
+        });
+        let row = through_noise(&found[0], &found[1], &settings);
+        near(row.road.value_kt, row.road.std_error_kt, exact_difference(), 0.08);
+        assert!(row.road.is_trustworthy() && row.n_model_evaluations > 2 * 2 * 150 * 2000);
+    }
+    let bad = BothWaysSettings { n_paths: 3, ..settings };
+    assert!(bad.validate("corrected").unwrap_err().to_string().contains("corrected.n_paths"));
 }
 
 /// Where half of all conformations are excluded, log Z is lower by ln 2, which only a region that counts shows.
@@ -330,7 +359,7 @@ fn an_untrained_path_is_exact_and_training_resumes_to_the_same_bits() {
         assert!(alone.train.stages.iter().all(|stage| stage.objectives.len() == 1));
 
         let initial = untrained(ends, &molecule(), &settings, &Streams::new(2)).unwrap();
-        let switching = CorrectedSettings {
+        let switching = AnnealedSettings {
             n_walkers: 400,
             n_moves: 1,
             n_pilot: 64,
@@ -342,7 +371,7 @@ fn an_untrained_path_is_exact_and_training_resumes_to_the_same_bits() {
         };
         let streams = Streams::new(6);
         let found =
-            corrected(ends, settings.pairing, (&initial).into(), &switching, &streams, &mut silent).unwrap();
+            annealed(ends, settings.pairing, (&initial).into(), &switching, &streams, &mut silent).unwrap();
         near(found.bar.road.value_kt, found.bar.road.std_error_kt, exact_difference(), 0.3);
 
         let home = tempfile::tempdir().unwrap();

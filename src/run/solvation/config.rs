@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::absolute::AbsoluteSettings;
 use super::classical::ClassicalSettings;
-use super::corrected::CorrectedSettings;
+use super::annealed::AnnealedSettings;
+use super::both_ways::BothWaysSettings;
 use super::learned::IntegrationSettings;
 use super::learning::{LearningSettings, short_training};
 use crate::error::{Error, Result};
@@ -15,7 +16,6 @@ use crate::potential::{AlchemicalPath, Noise};
 use crate::run::ensemble::EnsembleSettings;
 use crate::run::frames::FrameFiles;
 use crate::run::simulate::config::SystemSettings;
-use crate::sampling::SequentialMonteCarloSettings;
 use crate::training::TrainSettings;
 use crate::units::Temperature;
 
@@ -58,45 +58,38 @@ pub struct SolvationConfig {
     pub integration: IntegrationSettings,
     /// Switching, sequential Monte Carlo and replica exchange along them.
     #[serde(default)]
-    pub corrected: CorrectedSettings,
-    /// From noise to each end.
+    pub annealed: AnnealedSettings,
+    /// The energies between each ensemble and noise.
     #[serde(default)]
-    pub absolute: AbsoluteRoad,
+    pub diffusion: DiffusionSettings,
+    /// Paths along them in both directions.
+    #[serde(default)]
+    pub corrected: BothWaysSettings,
+    /// Particles along them, from noise to each end.
+    #[serde(default)]
+    pub absolute: AbsoluteSettings,
 }
 
-/// Energies from each ensemble to noise, and particles along them.
+/// Energies between each ensemble and noise.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct AbsoluteRoad {
+pub struct DiffusionSettings {
     /// How data become noise.
     pub noise: Noise,
     /// `kind` of the network and its settings.
     pub network: toml::Table,
     /// How the energies are learned.
     pub train: TrainSettings,
-    /// Steps from noise to the learned data, at equal distances in log(a²/g²).
-    pub n_steps: usize,
-    /// Levels from there to the physical energy.
-    pub n_levels: usize,
-    /// Particles, resampling and moves; their `conditional_ess` plays no role.
-    pub particles: SequentialMonteCarloSettings,
 }
 
-impl Default for AbsoluteRoad {
+impl Default for DiffusionSettings {
     fn default() -> Self {
-        let AbsoluteSettings { n_steps, n_levels, particles } = AbsoluteSettings::default();
         let network = [("kind".to_string(), "whitened".into())].into_iter().collect();
-        Self { noise: Noise::default(), network, train: short_training(), n_steps, n_levels, particles }
+        Self { noise: Noise::default(), network, train: short_training() }
     }
 }
 
-impl AbsoluteRoad {
-    /// How particles travel.
-    pub fn settings(&self) -> AbsoluteSettings {
-        let Self { n_steps, n_levels, particles, .. } = *self;
-        AbsoluteSettings { n_steps, n_levels, particles }
-    }
-
+impl DiffusionSettings {
     /// What is learned of each end.
     pub fn learning(&self) -> LearningSettings {
         let (network, train) = (self.network.clone(), self.train.clone());
@@ -165,17 +158,19 @@ pub enum RoadKind {
     Learned,
     /// The same without classification.
     Scores,
-    /// Exact roads along the first of the learned energies.
+    /// Paths between each ensemble and noise along energies learned of it, in both directions.
     Corrected,
-    /// The same roads along a path that nobody trained.
-    Untrained,
-    /// From noise to each end.
+    /// Annealing, sequential Monte Carlo and replica exchange along the first of the energies between the ensembles.
+    Annealed,
+    /// Particles from noise to each end.
     Absolute,
+    /// Those of `corrected` and `annealed` that are travelled, along energies that nobody trained.
+    Untrained,
 }
 
 fn all_roads() -> Vec<RoadKind> {
-    use RoadKind::{Absolute, Classical, Corrected, Learned, Scores, Untrained};
-    vec![Classical, Learned, Scores, Corrected, Untrained, Absolute]
+    use RoadKind::{Absolute, Annealed, Classical, Corrected, Learned, Scores, Untrained};
+    vec![Classical, Learned, Scores, Corrected, Annealed, Absolute, Untrained]
 }
 
 /// Frames of both ends; those that are not given are simulated.
@@ -217,8 +212,8 @@ impl SolvationConfig {
         if let Some(twice) = self.roads.iter().enumerate().find(|(k, road)| self.roads[..*k].contains(road)) {
             return Err(Error::config("roads", format!("has {:?} twice", twice.1), ""));
         }
-        if self.takes(RoadKind::Corrected) && !self.takes(RoadKind::Learned) {
-            let message = "has `corrected` without `learned`: it follows a learned path";
+        if self.takes(RoadKind::Annealed) && !self.takes(RoadKind::Learned) {
+            let message = "has `annealed` without `learned`: it follows a learned path";
             return Err(Error::config("roads", message, "add \"learned\""));
         }
         if self.n_models == 0 || self.n_models > 100 {
@@ -236,14 +231,15 @@ impl SolvationConfig {
             return Err(Error::config("learning.noise.kind", message, "use kind = \"interpolant\""));
         }
         self.integration.validate("integration")?;
+        self.annealed.validate("annealed")?;
         self.corrected.validate("corrected")?;
-        self.absolute.learning().validate("absolute")?;
-        if self.absolute.noise.has_two_ends() {
+        self.diffusion.learning().validate("diffusion")?;
+        if self.diffusion.noise.has_two_ends() {
             let message = "joins two ensembles, and each end leads to noise";
             let hint = "known here: variance_preserving, variance_exploding, edm";
-            return Err(Error::config("absolute.noise.kind = \"interpolant\"", message, hint));
+            return Err(Error::config("diffusion.noise.kind = \"interpolant\"", message, hint));
         }
-        self.absolute.settings().validate("absolute")
+        self.absolute.validate("absolute")
     }
 
     /// Whether a road is travelled.

@@ -26,7 +26,7 @@ pub fn jackknife(n_groups: usize, statistic: impl Fn(Option<usize>) -> f64) -> (
 }
 
 /// Works of samples with the group of each.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Works {
     /// kT.
     pub kt: Vec<f64>,

@@ -8,8 +8,11 @@
 //!   learning_1/ …       energies learned with classification, one for each model
 //!   learning_scores_1/ …  the same steps without it
 //!   learned_1/ …        integration along them
-//!   corrected/  untrained/   exact roads along the first of them, and along one that nobody trained
-//!   absolute/           from noise to each end
+//!   annealed/           exact roads along the first of them
+//!   diffusion_vacuum/  diffusion_solvent/   energies between each ensemble and noise
+//!   corrected_vacuum/ …  corrected/   paths between them in both directions
+//!   absolute_vacuum/ …   absolute/    particles from noise
+//!   …_untrained/        the same along energies that nobody trained
 //!   report/report.html  report/roads.csv
 //! ```
 //!
@@ -17,11 +20,12 @@
 //! resumed; training and windows go on from their checkpoints.
 
 pub mod absolute;
+pub mod annealed;
+pub mod both_ways;
 pub mod classical;
 #[cfg(test)]
 mod closed_form_tests;
 pub mod config;
-pub mod corrected;
 pub mod counted;
 pub mod ends;
 pub mod grouped;

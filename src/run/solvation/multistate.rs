@@ -7,7 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::corrected::Cost;
+use super::annealed::Cost;
 use super::grouped::LearnedRoad;
 use crate::error::{Error, Result};
 use crate::free_energy::alchemical::{Severity, Verdict};

@@ -57,14 +57,25 @@ impl Table {
                 group(title, false, of_models(&models));
             }
         }
-        if config.takes(RoadKind::Corrected) {
-            group("Corrected: exact along the learned energies", true, read("corrected")?);
+        let exact = [
+            (RoadKind::Corrected, "corrected", "Corrected: between each ensemble and noise, both ways"),
+            (RoadKind::Annealed, "annealed", "Corrected: annealed along the energies between the ensembles"),
+            (RoadKind::Absolute, "absolute", "Absolute: from noise to each end"),
+        ];
+        for (kind, part, title) in exact {
+            if config.takes(kind) {
+                group(title, true, read(part)?);
+            }
         }
         if config.takes(RoadKind::Untrained) {
-            group("The same along a path that nobody trained", true, read("untrained")?);
-        }
-        if config.takes(RoadKind::Absolute) {
-            group("Absolute: from noise to each end", true, read("absolute")?);
+            let mut rows = Vec::new();
+            for kind in [RoadKind::Corrected, RoadKind::Annealed] {
+                if config.takes(kind) {
+                    let part = if kind == RoadKind::Corrected { "corrected" } else { "annealed" };
+                    rows.extend(read(&format!("{part}_untrained"))?);
+                }
+            }
+            group("The same along energies that nobody trained", true, rows);
         }
         let mut table = Self { groups };
         table.compare();

@@ -6,12 +6,13 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::absolute::{AbsoluteEnd, absolute_end};
+use super::both_ways::{BothWays, both_ways, through_noise};
 use super::config::RoadKind;
 use super::ends::{EndState, Ends, Molecule};
 use super::grouped::LearnedRoad;
 use super::learning::{learn, untrained};
 use super::plan::Plan;
-use super::{absolute, classical, corrected, learned};
+use super::{absolute, annealed, classical, learned};
 use crate::error::Result;
 use crate::potential::{AtLambda, AtTemperature, Precision};
 use crate::random::Streams;
@@ -28,10 +29,10 @@ mod streams_of {
     pub const VACUUM: u64 = 1;
     pub const SOLVENT: u64 = 2;
     pub const CLASSICAL: u64 = 3;
-    pub const CORRECTED: u64 = 4;
+    pub const ANNEALED: u64 = 4;
     pub const UNTRAINED: u64 = 5;
     /// And the next one.
-    pub const ABSOLUTE: u64 = 6;
+    pub const DIFFUSION: u64 = 6;
     pub const MODEL: u64 = 100;
     pub const INTEGRATION: u64 = 10_000;
 }
@@ -170,18 +171,20 @@ pub(super) fn travel(plan: &Plan, parts: &mut Parts) -> Result<()> {
         }
     }
 
-    let exact = [
-        (RoadKind::Corrected, "corrected", streams_of::CORRECTED),
-        (RoadKind::Untrained, "untrained", streams_of::UNTRAINED),
-    ];
-    for (kind, name, part) in exact {
-        if !config.takes(kind) {
-            continue;
+    let with_training = |row: LearnedRoad, seconds: f64, is_trained: bool| {
+        let mut row = with_frames(row, seconds);
+        if !is_trained {
+            row.road.name += "_untrained";
         }
+        row
+    };
+    let trained_or_not = if config.takes(RoadKind::Untrained) { &[true, false][..] } else { &[true] };
+    for &is_trained in trained_or_not.iter().filter(|_| config.takes(RoadKind::Annealed)) {
         let layout = parts.layout();
+        let name = if is_trained { "annealed" } else { "annealed_untrained" };
         parts.part(name, |directory, control| {
             let own = streams.derive(streams_of::MODEL + 1);
-            let (model, seconds) = if kind == RoadKind::Corrected {
+            let (model, seconds) = if is_trained {
                 let trained = layout.finished("learning_1")?;
                 let learned =
                     learn(&ends, &molecule, &config.learning, &trained, &run, "learning 1", own, control)?;
@@ -189,12 +192,13 @@ pub(super) fn travel(plan: &Plan, parts: &mut Parts) -> Result<()> {
             } else {
                 (untrained(&ends, &molecule, &config.learning, &own)?, 0.0)
             };
-            let mut progress = fractions(control, &run, &format!("{name} path"));
-            let found = corrected::corrected(
+            let mut progress = fractions(control, &run, &name.replace('_', " "));
+            let part = if is_trained { streams_of::ANNEALED } else { streams_of::UNTRAINED };
+            let found = annealed::annealed(
                 &ends,
                 config.learning.pairing,
                 (&model).into(),
-                &config.corrected,
+                &config.annealed,
                 &streams.derive(part),
                 &mut progress,
             )?;
@@ -208,48 +212,81 @@ pub(super) fn travel(plan: &Plan, parts: &mut Parts) -> Result<()> {
             )?;
             let mbar = found.mbar.map(|(row, _)| row);
             let rows = [Some(found.bar), found.smc, mbar].into_iter().flatten();
-            store(
-                directory,
-                rows.map(|mut row| {
-                    if kind == RoadKind::Untrained {
-                        row.road.name += "_untrained";
-                    }
-                    with_frames(row, seconds)
-                }),
-            )
+            store(directory, rows.map(|row| with_training(row, seconds, is_trained)))
         })?;
     }
 
-    if config.takes(RoadKind::Absolute) {
-        let learning = config.absolute.learning();
-        let settings = config.absolute.settings();
-        let mut found = Vec::new();
-        let mut cost = (0, 0.0);
-        for (idx, state) in states.iter().enumerate() {
-            let own = streams.derive(streams_of::ABSOLUTE + idx as u64);
-            let end = Ends::prepare(&molecule, std::slice::from_ref(state), config.frames.held_out())?;
-            let name = format!("absolute_{}", state.name);
-            let directory = parts.part(&name, |directory, control| {
-                let part = format!("learning {}", state.name);
-                let learned = learn(&end, &molecule, &learning, directory, &run, &part, own, control)?;
+    if !config.takes(RoadKind::Corrected) && !config.takes(RoadKind::Absolute) {
+        return Ok(());
+    }
+    let learning = config.diffusion.learning();
+    let (mut particles, mut paths, mut paths_untrained) = (Vec::new(), Vec::new(), Vec::new());
+    for (idx, state) in states.iter().enumerate() {
+        let own = streams.derive(streams_of::DIFFUSION + idx as u64);
+        let end = Ends::prepare(&molecule, std::slice::from_ref(state), config.frames.held_out())?;
+        let of = |what: &str| format!("{what}_{}", state.name);
+        let trained = |directory: &Path, control: &Control| {
+            let part = format!("learning {}", state.name);
+            learn(&end, &molecule, &learning, directory, &run, &part, own, control)
+        };
+        let model_directory =
+            parts.part(&of("diffusion"), |directory, control| trained(directory, control).map(|_| ()))?;
+        let n_forces = end.n_physical_evaluations;
+        if config.takes(RoadKind::Corrected) {
+            for &is_trained in trained_or_not {
+                let name = of("corrected") + if is_trained { "" } else { "_untrained" };
+                let directory = parts.part(&name, |directory, control| {
+                    let (model, seconds) = if is_trained {
+                        let learned = trained(&model_directory, control)?;
+                        (learned.model, learned.seconds)
+                    } else {
+                        (untrained(&end, &molecule, &learning, &own)?, 0.0)
+                    };
+                    let mut progress = fractions(control, &run, &format!("paths {}", name.replace('_', " ")));
+                    let part = if is_trained { 2 } else { 3 };
+                    let own = own.derive(part);
+                    let mut found =
+                        both_ways(&end, (&model).into(), &config.corrected, &own, &mut progress)?;
+                    found.seconds += seconds;
+                    found.n_physical_evaluations += n_forces;
+                    control.progress().end(&format!("log Z = {:.3} ± {:.3}", found.log_z.0, found.log_z.1));
+                    write_json(&directory.join("end.json"), &found)
+                })?;
+                let found: BothWays = read_json(&directory.join("end.json"))?;
+                if is_trained { &mut paths } else { &mut paths_untrained }.push(found);
+            }
+        }
+        if config.takes(RoadKind::Absolute) {
+            let directory = parts.part(&of("absolute"), |directory, control| {
+                let learned = trained(&model_directory, control)?;
                 let mut progress = fractions(control, &run, &format!("particles {}", state.name));
                 let path = (&learned.model).into();
-                let mut found = absolute_end(&end, path, &settings, &own.derive(1), &mut progress)?;
+                let mut found = absolute_end(&end, path, &config.absolute, &own.derive(1), &mut progress)?;
                 found.seconds += learned.seconds;
+                found.n_physical_evaluations += n_forces;
                 let log_z = (found.log_z.value, found.log_z.std_error);
                 control.progress().end(&format!("log Z = {:.2} ± {:.2}", log_z.0, log_z.1));
                 write_json(&directory.join("end.json"), &found)
             })?;
-            found.push(read_json::<AbsoluteEnd>(&directory.join("end.json"))?);
-            cost.0 += both[idx].n_energy_evaluations + end.n_physical_evaluations;
-            cost.1 += both[idx].wall_seconds;
+            particles.push(read_json::<AbsoluteEnd>(&directory.join("end.json"))?);
         }
-        parts.part("absolute", |directory, _| {
-            let mut row = absolute::absolute(&found[0], &found[1]);
-            row.road.n_energy_evaluations += cost.0;
-            row.road.wall_seconds += cost.1;
-            store(directory, [row])
-        })?;
+    }
+    let mut finish = |name: &str, mut row: LearnedRoad, is_trained: bool| {
+        row.road.n_energy_evaluations += cost_of_frames;
+        row.road.wall_seconds += seconds_of_frames;
+        if !is_trained {
+            row.road.name += "_untrained";
+        }
+        parts.part(name, |directory, _| store(directory, [row])).map(|_| ())
+    };
+    if let [first, second] = &paths[..] {
+        finish("corrected", through_noise(first, second, &config.corrected), true)?;
+    }
+    if let [first, second] = &paths_untrained[..] {
+        finish("corrected_untrained", through_noise(first, second, &config.corrected), false)?;
+    }
+    if let [first, second] = &particles[..] {
+        finish("absolute", absolute::absolute(first, second), true)?;
     }
     Ok(())
 }

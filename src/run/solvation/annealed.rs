@@ -41,10 +41,10 @@ use crate::sampling::{
     SequentialMonteCarloSettings, SwitchingSettings, switch, systematic_resampling,
 };
 
-/// Settings of the corrected roads.
+/// Settings of the annealed roads.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct CorrectedSettings {
+pub struct AnnealedSettings {
     /// Processes in each direction.
     pub n_walkers: usize,
     /// Moves at each level.
@@ -66,7 +66,7 @@ pub struct CorrectedSettings {
     pub multistate: MultistateSettings,
 }
 
-impl Default for CorrectedSettings {
+impl Default for AnnealedSettings {
     fn default() -> Self {
         Self {
             n_walkers: 1024,
@@ -82,7 +82,7 @@ impl Default for CorrectedSettings {
     }
 }
 
-impl CorrectedSettings {
+impl AnnealedSettings {
     /// Checks the settings; `place` is their key path.
     pub fn validate(&self, place: &str) -> Result<()> {
         let bad = |key: &str, message: String| Err(Error::config(format!("{place}.{key}"), message, ""));
@@ -129,8 +129,8 @@ impl CorrectedSettings {
 
 /// What processes along the path gave.
 #[derive(Debug, Clone, PartialEq)]
-pub struct CorrectedRoads {
-    /// Bennett's ratio on the works: `corrected_bar`.
+pub struct AnnealedRoads {
+    /// Bennett's ratio on the works: `annealed_bar`.
     pub bar: LearnedRoad,
     /// The works, from the first end and from the second, kT.
     pub works: [Works; 2],
@@ -192,19 +192,19 @@ impl Cost {
     }
 }
 
-/// All corrected roads along one learned path; an untrained model gives the same roads without learning.
-pub fn corrected(
+/// All annealed roads along one learned path; an untrained model gives the same roads without learning.
+pub fn annealed(
     ends: &Ends,
     pairing: Pairing,
     learned: LearnedPath,
-    settings: &CorrectedSettings,
+    settings: &AnnealedSettings,
     streams: &Streams,
     progress: &mut Progress<'_>,
-) -> Result<CorrectedRoads> {
-    settings.validate("corrected")?;
+) -> Result<AnnealedRoads> {
+    settings.validate("annealed")?;
     if ends.ends.len() != 2 || !learned.noise.has_two_ends() {
         let found = format!("{} ends, {:?}", ends.ends.len(), learned.noise);
-        return Err(Error::invalid("corrected roads", "two ensembles and a path between them", found));
+        return Err(Error::invalid("annealed roads", "two ensembles and a path between them", found));
     }
     let begun = Instant::now();
     let rescaled = [ends.physical(0)?, ends.physical(1)?];
@@ -276,7 +276,7 @@ pub fn corrected(
         settings.n_walkers
     );
     let estimate = bennett_by_groups(&works[0], &works[1], N_GROUPS);
-    let bar = of_works.road("corrected_bar", method, estimate, verdicts);
+    let bar = of_works.road("annealed_bar", method, estimate, verdicts);
 
     // With resampling.
     let mut smc = None;
@@ -325,7 +325,7 @@ pub fn corrected(
         let of_mbar = of_smc.plus(&cost().since(&before));
         mbar = Some((run.road(&of_mbar), run));
     }
-    Ok(CorrectedRoads { bar, works, crooks: found, smc, smc_directions, mbar, schedule })
+    Ok(AnnealedRoads { bar, works, crooks: found, smc, smc_directions, mbar, schedule })
 }
 
 /// Every step of a schedule divided into equal parts; steps of the moves in between are geometric means.
@@ -354,7 +354,7 @@ struct Journey {
 /// `keep` says of how many levels of the schedule, in ascending order, how many particles are kept.
 fn travel(
     path: &dyn PotentialPath,
-    settings: &CorrectedSettings,
+    settings: &AnnealedSettings,
     schedule: &ParticleSchedule,
     mut x: Vec<f64>,
     keep: (&[usize], usize),
@@ -399,7 +399,7 @@ fn travel(
 /// Both directions, each with the weight of its error.
 fn smc_road(
     cost: &Cost,
-    settings: &CorrectedSettings,
+    settings: &AnnealedSettings,
     directions: &[(f64, f64); 2],
     n_ancestors: [usize; 2],
 ) -> LearnedRoad {
