@@ -5,12 +5,16 @@
 //! | √(D + e) | bonds | quadratic |
 //! | cosine of the angle, smoothed | two bonds | nearly quadratic |
 //! | signed volume of three bonds | an atom with three neighbours | quadratic (planar) or odd (chiral) |
-//! | the same of sums over branches | an atom with three branches | odd: tells mirror images apart in noise |
+//! | the same of sums over branches | an atom with three branches, two bonds deep and whole | odd |
+//! | volume of a bond and sums over what is behind it | paths of three bonds with groups at an end | odd |
 //! | 1/√(D + e) | pairs three or more bonds apart | linear: Coulomb, generalised Born |
 //! | its sixth and twelfth power | the same | linear: Lennard-Jones |
 //! | cos nφ, sin nφ smoothed, n ≤ 3 | paths of three bonds | linear |
 //!
-//! with D the squared distance. Noise makes D grow by 6 g² and its fluctuations by as much, so e = 3 g² keeps
+//! Volumes of sums over branches tell mirror images, and to which side a group is turned, from noise that has drowned
+//! the volumes of single bonds: long arms carry more signal.
+//!
+//! Here D is the squared distance. Noise makes D grow by 6 g² and its fluctuations by as much, so e = 3 g² keeps
 //! each of them smooth at every noise level; far out in noise they are all functions of D alone. Powers and
 //! multiples of dihedrals enter the energy only linearly, the rest also a network.
 
@@ -44,8 +48,33 @@ pub struct AtomicFeatures {
     pub dihedrals: Vec<[usize; 4]>,
     /// How many bonds have atoms on either side.
     pub n_rotors: usize,
-    /// A centre with three branches, each a neighbour and the neighbours of that.
-    pub branches: Vec<(usize, [Vec<usize>; 3])>,
+    /// Volumes of three sums of bonds.
+    pub branches: Vec<[Arm; 3]>,
+}
+
+/// Σ (r_atom − r_origin).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arm {
+    /// Where it begins.
+    pub origin: usize,
+    /// To which atoms it leads.
+    pub atoms: Vec<usize>,
+}
+
+/// Atoms on the side of `first` of the bond from `origin`.
+fn side(neighbours: &[Vec<usize>], origin: usize, first: usize) -> Vec<usize> {
+    let mut found = vec![first];
+    let mut next = 0;
+    while let Some(&atom) = found.get(next) {
+        for &other in &neighbours[atom] {
+            if other != origin && !found.contains(&other) {
+                found.push(other);
+            }
+        }
+        next += 1;
+    }
+    found.sort_unstable();
+    found
 }
 
 impl AtomicFeatures {
@@ -81,15 +110,38 @@ impl AtomicFeatures {
                 }
             }
         }
-        let branch = |centre: usize, first: usize| -> Vec<usize> {
-            let others = neighbours[first].iter().copied().filter(|&atom| atom != centre);
-            std::iter::once(first).chain(others).collect()
+        let near = |centre: usize, first: usize| -> Vec<usize> {
+            let mut found: Vec<usize> =
+                neighbours[first].iter().copied().filter(|&atom| atom != centre).collect();
+            found.push(first);
+            found.sort_unstable();
+            found
         };
-        let branches = volumes
-            .iter()
-            .map(|&[centre, i, j, k]| (centre, [i, j, k].map(|first| branch(centre, first))))
-            .filter(|(_, branches)| branches.iter().any(|branch| branch.len() > 1))
-            .collect();
+        let far = |centre: usize, first: usize| side(&neighbours, centre, first);
+        let arms = |&[centre, i, j, k]: &[usize; 4], branch: &dyn Fn(usize, usize) -> Vec<usize>| {
+            [i, j, k].map(|first| Arm { origin: centre, atoms: branch(centre, first) })
+        };
+        let mut branches: Vec<[Arm; 3]> = volumes.iter().map(|volume| arms(volume, &near)).collect();
+        branches.extend(volumes.iter().map(|volume| arms(volume, &far)));
+        branches.extend(dihedrals.iter().map(|&[i, j, k, l]| {
+            let along = Arm { origin: j, atoms: vec![k] };
+            [Arm { origin: j, atoms: far(j, i) }, along, Arm { origin: k, atoms: far(k, l) }]
+        }));
+        // Without groups there is nothing new, and in a ring an arm leads back to its beginning.
+        let mut kept: Vec<[Arm; 3]> = vec![];
+        for arms in branches {
+            let overlap = |a: &Arm, b: &Arm| a.atoms.iter().any(|atom| b.atoms.contains(atom));
+            let origins = arms.iter().map(|arm| arm.origin);
+            let returns = origins.clone().any(|origin| {
+                arms.iter().any(|arm| arm.atoms.len() > 1 && arm.origin != origin && arm.atoms.contains(&origin))
+            });
+            let [a, b, c] = &arms;
+            let is_new = arms.iter().any(|arm| arm.atoms.len() > 1) && !kept.contains(&arms);
+            if is_new && !returns && !overlap(a, b) && !overlap(b, c) && !overlap(a, c) {
+                kept.push(arms);
+            }
+        }
+        let branches = kept;
         let mut axes: Vec<[usize; 2]> = vec![];
         let (mut first, mut others) = (vec![], vec![]);
         for dihedral in dihedrals {
@@ -199,8 +251,9 @@ impl AtomicFeatures {
             let sums = [0, 1, 2].map(|corner| {
                 let mut pairs = vec![];
                 let mut index = vec![];
-                for (feature, (centre, branches)) in self.branches.iter().enumerate() {
-                    pairs.extend(branches[corner].iter().map(|&atom| [atom, *centre]));
+                for (feature, arms) in self.branches.iter().enumerate() {
+                    let Arm { origin, atoms } = &arms[corner];
+                    pairs.extend(atoms.iter().map(|&atom| [atom, *origin]));
                     index.resize(pairs.len(), feature);
                 }
                 let bonds = p.gather_pairs(x, pairs, -1.0);
@@ -277,9 +330,9 @@ impl Features for AtomicFeatures {
         let (rotors, rest) = circles.split_at(self.n_rotors);
         rotors.iter().for_each(|z| push(z.re));
         rotors.iter().for_each(|z| push(z.im));
-        for (centre, branches) in &self.branches {
+        for arms in &self.branches {
             let [a, b, c] = [0, 1, 2].map(|k| {
-                let bonds = branches[k].iter().map(|&atom| point(atom) - point(*centre));
+                let bonds = arms[k].atoms.iter().map(|&atom| point(atom) - point(arms[k].origin));
                 bonds.sum::<nalgebra::Vector3<f64>>()
             });
             push(a.cross(&b).dot(&c));
@@ -318,7 +371,7 @@ mod tests {
         assert_eq!((f.n_bonds, f.n_close, f.pairs.len(), f.angles.len()), (7, 19, 28, 12));
         assert_eq!((f.dihedrals.len(), f.n_rotors, f.volumes.len()), (9, 1, 8));
         // Of the four volumes of a carbon, three have the other carbon as a corner, with its hydrogens.
-        assert_eq!((f.branches.len(), &f.branches[0].1[0]), (6, &vec![1, 5, 6, 7]));
+        assert_eq!((f.branches.len(), &f.branches[0][0].atoms), (6, &vec![1, 5, 6, 7]));
         assert_eq!((f.n_stiff(), f.n_inputs(), f.len()), (27, 44, 27 + 27 + 54 + 6));
         for &[a, b, c] in &f.angles {
             let mut ends = [f.pairs[a], f.pairs[b]].concat();
@@ -328,6 +381,39 @@ mod tests {
             ends.retain(|&atom| atom != i && atom != j);
             assert!(ends.len() == 2 && ends[0] == ends[1] && ends[0] < 2);
         }
+    }
+
+    /// In butane each path of three carbons turns whole groups about a bond, and whole branches are more than near ones.
+    #[test]
+    fn long_arms_lead_to_whole_groups() {
+        let mut bonds = vec![[0, 1], [1, 2], [2, 3]];
+        let hydrogens = [(0, 3), (1, 2), (2, 2), (3, 3)];
+        let mut next = 4;
+        for (carbon, n) in hydrogens {
+            bonds.extend((next..next + n).map(|hydrogen| [carbon, hydrogen]));
+            next += n;
+        }
+        let molecule = Architecture::new(vec![0; 14], bonds, Noise::default());
+        let f = AtomicFeatures::new(14, &molecule.bonds, &molecule.dihedrals);
+        let is_there = |wanted: [(usize, &[usize]); 3]| {
+            f.branches.iter().any(|arms| {
+                arms.iter().zip(wanted).all(|(arm, (origin, atoms))| arm.origin == origin && arm.atoms == atoms)
+            })
+        };
+        // About the middle bond with a methyl group at either end; about the first with hydrogens and all behind C2.
+        assert!(is_there([(1, &[0, 4, 5, 6]), (1, &[2]), (2, &[3, 11, 12, 13])]));
+        let behind = [2, 3, 9, 10, 11, 12, 13];
+        let about_first = |hydrogen: usize| {
+            is_there([(0, &[hydrogen]), (0, &[1]), (1, &behind)])
+                || is_there([(1, &behind), (1, &[0]), (0, &[hydrogen])])
+        };
+        assert!((4..7).all(about_first));
+        // The first carbon as a centre: its only branch two bonds deep, and whole.
+        let from_first = |atoms: &[usize]| is_there([(0, atoms), (0, &[4]), (0, &[5])]);
+        assert!(from_first(&[1, 2, 7, 8]) && from_first(&[1, 2, 3, 7, 8, 9, 10, 11, 12, 13]));
+        let all = f.branches.iter();
+        assert!(all.clone().all(|arms| arms.iter().any(|arm| arm.atoms.len() > 1)));
+        assert_eq!(all.clone().filter(|arms| all.clone().filter(|other| other == arms).count() > 1).count(), 0);
     }
 
     #[test]

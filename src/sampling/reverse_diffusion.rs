@@ -9,10 +9,11 @@
 //! - `posterior`: x̂₀ = (x + g_t² s_t)/a_t, then x ~ N(a_s x̂₀ + √(g_s² − ς²) (x − a_t x̂₀)/g_t, ς²) with
 //!   ς² = η² (g_t² − r² g_s²) g_s²/g_t², r = a_t/a_s (Song, Meng and Ermon 2021); η = 1 is the exact Gaussian
 //!   posterior, η = 0 is deterministic;
-//! - `corrected`: the posterior with η = 1 as proposal for the law at s, accepted with the ratio of
-//!   u_s and of the kernels. Each step leaves the law at s invariant, but walkers enter it from the level
-//!   above and lag behind: with many steps the method becomes annealed Langevin dynamics, whose mode
-//!   weights are worse than those of the uncorrected posterior. For weights use sequential Monte Carlo.
+//! - `corrected`: the posterior with η = 1, and after it Langevin moves at s, accepted by Metropolis and Hastings
+//!   with the ratio of u_s and of the proposals. They leave the law at s invariant and take out what the step
+//!   missed within a mode; the weights of modes remain those of the posterior. With the posterior itself as
+//!   the proposal, a walker that was rejected stays behind at the noise of the level above: of alanine
+//!   dipeptide with all atoms none arrived. For weights use sequential Monte Carlo.
 //!
 //! `ode` is of second order in the step. `sde` and η = 1 are of first order and miss the variance of stiff
 //! degrees of freedom by about half a step in log(a²/g²), `sde` above and the posterior below.
@@ -43,9 +44,9 @@ pub enum ReverseDiffusionMethod {
         #[serde(default = "one")]
         eta: f64,
     },
-    /// The posterior with a Metropolis–Hastings correction.
+    /// The posterior, and after it moves with a Metropolis–Hastings correction.
     Corrected {
-        /// Proposals per step.
+        /// Moves per step.
         #[serde(default = "once")]
         n_inner: usize,
     },
@@ -216,7 +217,8 @@ pub fn reverse_diffusion(
             ReverseDiffusionMethod::Ode {} => batch.heun(from, to)?,
             ReverseDiffusionMethod::Posterior { eta } => batch.step(from, from.posterior(&to, eta))?,
             ReverseDiffusionMethod::Corrected { n_inner } => {
-                acceptance.push(batch.corrected(from, to, n_inner)?);
+                batch.step(from, from.posterior(&to, 1.0))?;
+                acceptance.push(batch.metropolis(to, n_inner)?);
             }
         }
         progress((k + 1) as f64 / settings.n_steps as f64)?;
@@ -319,49 +321,48 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    /// The posterior step as a proposal for the law at `to`; returns the mean acceptance.
-    fn corrected(&mut self, from: At, to: At, n_inner: usize) -> Result<f64> {
+    /// Moves that leave the law at `at` invariant: Langevin proposals of a length that suits a curvature of at most
+    /// 1/g², accepted by Metropolis and Hastings. Returns the mean acceptance.
+    fn metropolis(&mut self, at: At, n_moves: usize) -> Result<f64> {
         let (n, d) = (self.u.len(), self.space.dimension());
-        let (of_x, of_gradient, deviation) = from.posterior(&to, 1.0);
-        let (mut old_u, mut new_u, mut total) = (vec![0.0; n], vec![0.0; n], 0.0);
-        let lambda = vec![to.t; n];
-        self.path.energies(&lambda, &self.x, &mut old_u)?;
-        self.evaluate(from, false)?;
-        self.n_energy_evaluations += n as u64 * (1 + n_inner as u64);
-        for _ in 0..n_inner {
-            self.propose(of_x, of_gradient, deviation);
-            let old_gradient = self.gradient.clone();
-            self.evaluate(from, true)?;
-            self.path.energies(&lambda, &self.new_x, &mut new_u)?;
+        // Roberts and Rosenthal 1998: 1.65 d^(−1/6) standard deviations.
+        let degrees_of_freedom = self.space.degrees_of_freedom() as f64;
+        let deviation = 1.65 * degrees_of_freedom.powf(-1.0 / 6.0) * at.variance.sqrt();
+        let drift = -0.5 * deviation * deviation;
+        self.evaluate(at, false)?;
+        let mut total = 0.0;
+        for _ in 0..n_moves {
+            self.propose(1.0, drift, deviation);
+            let (old_u, old_gradient) = (self.u.clone(), self.gradient.clone());
+            self.evaluate(at, true)?;
             let probabilities: Vec<f64> = (self.x.par_chunks_exact_mut(d))
                 .zip(self.new_x.par_chunks_exact(d))
                 .zip(old_gradient.par_chunks_exact(d))
                 .zip(self.gradient.par_chunks_exact_mut(d))
-                .zip(&mut old_u)
-                .zip(&new_u)
+                .zip(&old_u)
+                .zip(&mut self.u)
                 .zip(&mut self.rngs)
                 .with_min_len(MIN_PER_TASK)
-                .map(|((((((x, new_x), old_g), g), old_u), new_u), rng)| {
+                .map(|((((((x, new_x), old_g), g), old_u), u), rng)| {
                     let (mut forward, mut backward) = (0.0, 0.0);
                     for i in 0..d {
-                        forward += (new_x[i] - of_x * x[i] - of_gradient * old_g[i]).powi(2);
-                        backward += (x[i] - of_x * new_x[i] - of_gradient * g[i]).powi(2);
+                        forward += (new_x[i] - x[i] - drift * old_g[i]).powi(2);
+                        backward += (x[i] - new_x[i] - drift * g[i]).powi(2);
                     }
-                    let log_ratio = *old_u - new_u + (forward - backward) / (2.0 * deviation * deviation);
+                    let log_ratio = old_u - *u + (forward - backward) / (2.0 * deviation * deviation);
                     let uniform: f64 = rng.random();
                     // An energy that is not a number makes the comparison false: rejected.
-                    let probability = log_ratio.min(0.0).exp();
-                    if new_u.is_finite() && uniform < probability {
+                    let probability = if u.is_finite() { log_ratio.min(0.0).exp() } else { 0.0 };
+                    if uniform < probability {
                         x.copy_from_slice(new_x);
-                        *old_u = *new_u;
-                        probability
                     } else {
                         g.copy_from_slice(old_g);
-                        if new_u.is_finite() { probability } else { 0.0 }
+                        *u = *old_u;
                     }
+                    probability
                 })
                 .collect();
-            total += probabilities.iter().sum::<f64>() / (n * n_inner) as f64;
+            total += probabilities.iter().sum::<f64>() / (n * n_moves) as f64;
         }
         Ok(total)
     }
@@ -442,17 +443,17 @@ mod tests {
         }
     }
 
-    /// The correction is a kernel for the law at the lower level: from exact samples it stays there.
+    /// The correction leaves the law invariant: from exact samples it stays there.
     #[test]
     fn corrected_steps_leave_the_law_of_the_lower_level_invariant() {
         let path = centred_mixture();
-        let (from, to) = (At::new(&path.noise, 0.12), At::new(&path.noise, 0.1));
+        let to = At::new(&path.noise, 0.1);
         let n = 6000;
         let streams = Streams::new(4);
         let rngs = (0..n).map(|idx| streams.stream(Purpose::ReverseDiffusion, idx)).collect();
         let mut batch = Batch::new(&path, rngs);
         batch.x = sample_many(&path, to.t, n as usize, 6);
-        let acceptance = batch.corrected(from, to, 40).unwrap();
+        let acceptance = batch.metropolis(to, 40).unwrap();
         assert!((0.2..0.95).contains(&acceptance), "{acceptance}");
         moments_agree(&path, to.t, &batch.x, 0.0).unwrap();
     }
