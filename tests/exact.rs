@@ -36,7 +36,8 @@ fn the_fixed_point_of_diffusive_classification_is_mbar() {
         let mut sum = vec![0.0; n_levels];
         for group in 0..n {
             let mut unused = vec![0.0; n_levels * n_levels];
-            let mut cotangent = Cotangent { gradients: &mut [], energies: &mut unused, offsets: &mut sum };
+            let mut cotangent =
+                Cotangent { gradients: &mut [], energies: &mut unused, mirrored: &mut [], offsets: &mut sum };
             let point = Point {
                 degrees_of_freedom: 1,
                 times: &[0.1, 0.2, 0.3, 0.4],
@@ -47,6 +48,7 @@ fn the_fixed_point_of_diffusive_classification_is_mbar() {
                 scores: &[],
                 gradients: &[],
                 energies: &energies[group * n_levels * n_levels..][..n_levels * n_levels],
+                mirrored: &[],
                 offsets,
             };
             objective.add(&point, 1.0 / n as f64, &mut cotangent);

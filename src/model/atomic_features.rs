@@ -133,7 +133,8 @@ impl AtomicFeatures {
             let overlap = |a: &Arm, b: &Arm| a.atoms.iter().any(|atom| b.atoms.contains(atom));
             let origins = arms.iter().map(|arm| arm.origin);
             let returns = origins.clone().any(|origin| {
-                arms.iter().any(|arm| arm.atoms.len() > 1 && arm.origin != origin && arm.atoms.contains(&origin))
+                arms.iter()
+                    .any(|arm| arm.atoms.len() > 1 && arm.origin != origin && arm.atoms.contains(&origin))
             });
             let [a, b, c] = &arms;
             let is_new = arms.iter().any(|arm| arm.atoms.len() > 1) && !kept.contains(&arms);
@@ -397,7 +398,9 @@ mod tests {
         let f = AtomicFeatures::new(14, &molecule.bonds, &molecule.dihedrals);
         let is_there = |wanted: [(usize, &[usize]); 3]| {
             f.branches.iter().any(|arms| {
-                arms.iter().zip(wanted).all(|(arm, (origin, atoms))| arm.origin == origin && arm.atoms == atoms)
+                arms.iter()
+                    .zip(wanted)
+                    .all(|(arm, (origin, atoms))| arm.origin == origin && arm.atoms == atoms)
             })
         };
         // About the middle bond with a methyl group at either end; about the first with hydrogens and all behind C2.
@@ -413,7 +416,10 @@ mod tests {
         assert!(from_first(&[1, 2, 7, 8]) && from_first(&[1, 2, 3, 7, 8, 9, 10, 11, 12, 13]));
         let all = f.branches.iter();
         assert!(all.clone().all(|arms| arms.iter().any(|arm| arm.atoms.len() > 1)));
-        assert_eq!(all.clone().filter(|arms| all.clone().filter(|other| other == arms).count() > 1).count(), 0);
+        assert_eq!(
+            all.clone().filter(|arms| all.clone().filter(|other| other == arms).count() > 1).count(),
+            0
+        );
     }
 
     #[test]

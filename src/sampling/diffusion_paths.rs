@@ -68,8 +68,7 @@ impl<'a> DiffusionPaths<'a> {
             let expected = "a process that ends in noise";
             return Err(Error::invalid("paths to noise", expected, format!("{noise:?}")));
         }
-        let times: Vec<f64> =
-            (0..=n_steps).map(|k| bridge.route.lambda(k as f64 / n_steps as f64)).collect();
+        let times: Vec<f64> = (0..=n_steps).map(|k| bridge.route.lambda(k as f64 / n_steps as f64)).collect();
         let n = frames.len() / d;
         let mut rngs = streams_of(streams, n);
         let (mut x, mut u, mut gradient) = (frames.to_vec(), vec![0.0; n], vec![0.0; frames.len()]);
@@ -175,7 +174,6 @@ fn moments(values: &[f64]) -> [f64; 2] {
     [mean, finite().map(|value| (value - mean).powi(2)).sum::<f64>() / n]
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,7 +213,10 @@ mod tests {
         let good = centred_mixture();
         let mut wrong = centred_mixture();
         let (means, variances) = (
-            [0.9, 0.5, -0.3, -0.7, 0.2, 0.3, -0.2, -0.7, 0.0, -0.6, -0.2, 0.3, 0.8, -0.3, 0.0, 0.2, 0.5, -0.3],
+            [
+                0.9, 0.5, -0.3, -0.7, 0.2, 0.3, -0.2, -0.7, 0.0, -0.6, -0.2, 0.3, 0.8, -0.3, 0.0, 0.2, 0.5,
+                -0.3,
+            ],
             crate::potential::analytic::Variances::Isotropic(vec![0.2, 0.1]),
         );
         wrong.mixture = crate::potential::analytic::GaussianMixture::new(

@@ -169,8 +169,7 @@ impl StepKernels {
             denoised += (x_s[i] - self.of_x * x_t[i] - self.of_gradient * gradient[i]).powi(2);
             noised += (x_t[i] - self.ratio * x_s[i]).powi(2);
         }
-        self.constant + 0.5 * denoised / (self.deviation * self.deviation)
-            - 0.5 * noised / self.noise_between
+        self.constant + 0.5 * denoised / (self.deviation * self.deviation) - 0.5 * noised / self.noise_between
     }
 }
 

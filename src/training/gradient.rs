@@ -124,6 +124,8 @@ struct Slopes {
     directions: Vec<f64>,
     /// e of u(x_k, t_j), `[lane][j]`.
     energies: Vec<f64>,
+    /// e of u(−x_k, t_k) of each lane; empty when no objective reads them.
+    mirrored: Vec<f64>,
 }
 
 impl<'a> Lanes<'a> {
@@ -157,6 +159,22 @@ impl<'a> Lanes<'a> {
 
     fn needs_gradients(&self) -> bool {
         self.objectives.iter().any(|o| o.objective.needs_gradients())
+    }
+
+    fn needs_mirror_images(&self) -> bool {
+        self.objectives.iter().any(|o| o.objective.needs_mirror_images())
+    }
+
+    /// −x of all lanes.
+    fn mirror_images(&self) -> Vec<f64> {
+        self.x.iter().map(|x| -x).collect()
+    }
+
+    /// u of mirror images from what the network gives for them; the Gaussian part is that of x.
+    fn mirrored_energies<U: Copy + Into<f64>>(&self, network: &[U]) -> Vec<f64> {
+        let size = self.x.len() / self.n_lanes();
+        let lanes = self.x.chunks_exact(size).zip(self.times).zip(network);
+        lanes.map(|((x, &t), &network)| self.model.gaussian_energy(t, x) + network.into()).collect()
     }
 
     /// At how many other times each conformation is evaluated.
@@ -196,6 +214,7 @@ impl<'a> Lanes<'a> {
         &self,
         gradients: &[f64],
         energies: &[f64],
+        mirrored: &[f64],
         losses: &mut [f64],
         offset_gradient: &mut [f64],
     ) -> Slopes {
@@ -207,8 +226,11 @@ impl<'a> Lanes<'a> {
         let diffusions: Vec<f64> = self.times.iter().map(|&t| noise.diffusion(t)).collect();
         let offset = |&level: &usize| self.offsets.get(level).copied().unwrap_or(0.0);
         let offsets: Vec<f64> = self.levels.iter().map(offset).collect();
-        let mut slopes =
-            Slopes { directions: vec![0.0; gradients.len()], energies: vec![0.0; energies.len()] };
+        let mut slopes = Slopes {
+            directions: vec![0.0; gradients.len()],
+            energies: vec![0.0; energies.len()],
+            mirrored: vec![0.0; mirrored.len()],
+        };
         let mut offset_slopes = vec![0.0; k];
         for lane in (0..self.n_lanes()).step_by(k) {
             let lanes = lane..lane + k;
@@ -224,12 +246,14 @@ impl<'a> Lanes<'a> {
                 scores: self.scores.get(lane * size..(lane + k) * size).unwrap_or_default(),
                 gradients: &gradients[vectors.clone()],
                 energies: &energies[matrix.clone()],
+                mirrored: mirrored.get(lanes.clone()).unwrap_or_default(),
                 offsets: &offsets[lanes.clone()],
             };
             offset_slopes.fill(0.0);
             let mut cotangent = Cotangent {
                 gradients: &mut slopes.directions[vectors],
                 energies: &mut slopes.energies[matrix],
+                mirrored: slopes.mirrored.get_mut(lanes.clone()).unwrap_or_default(),
                 offsets: &mut offset_slopes,
             };
             for (weighted, loss) in self.objectives.iter().zip(losses.iter_mut()) {
@@ -273,7 +297,15 @@ impl Group {
             lanes.store(shift, cross.energies(), &mut energies);
         }
 
-        let slopes = lanes.slopes(&gradients, &energies, &mut self.losses, &mut self.offset_gradient);
+        let mut mirror = lanes.needs_mirror_images().then(|| model.take_workspace());
+        let mirrored = mirror.as_mut().map_or_else(Vec::new, |mirror| {
+            model.load(mirror, t, &lanes.mirror_images());
+            mirror.forward(program, weights);
+            lanes.mirrored_energies(mirror.energies())
+        });
+
+        let (losses, offset_gradient) = (&mut self.losses, &mut self.offset_gradient);
+        let slopes = lanes.slopes(&gradients, &energies, &mirrored, losses, offset_gradient);
 
         // Lanes beyond the last data point repeat the first one and count for nothing.
         let mut e = vec![0.0_f32; model.lanes()];
@@ -303,6 +335,11 @@ impl Group {
             fill(&mut e, shift);
             cross.reverse_energy(program, weights, &e, &mut self.gradient);
             model.return_workspace(cross);
+        }
+        if let Some(mut mirror) = mirror {
+            e.iter_mut().zip(&slopes.mirrored).for_each(|(e, slope)| *e = *slope as f32);
+            mirror.reverse_energy(program, weights, &e, &mut self.gradient);
+            model.return_workspace(mirror);
         }
         model.return_workspace(own);
     }
@@ -335,12 +372,23 @@ fn evaluate_on_device(
         lanes.store(shift, &device.energies(&batch)?, &mut energies);
         cross.push(batch);
     }
-    let slopes = lanes.slopes(&gradients, &energies, losses, offset_gradient);
+    let mut mirror = None;
+    let mut mirrored = vec![];
+    if lanes.needs_mirror_images() {
+        let batch = model.upload(device, t, &lanes.mirror_images())?;
+        mirrored = lanes.mirrored_energies(&device.energies(&batch)?);
+        mirror = Some(batch);
+    }
+    let slopes = lanes.slopes(&gradients, &energies, &mirrored, losses, offset_gradient);
     let none = vec![0.0; x.len()];
     for (shift, batch) in std::iter::once(&own).chain(&cross).enumerate() {
         let v = if shift == 0 && lanes.needs_gradients() { &slopes.directions } else { &none };
         let e: Vec<f64> = lanes.slopes_at(shift, &slopes.energies).collect();
         let part = device.parameter_gradient(batch, v, &e)?;
+        gradient.iter_mut().zip(part).for_each(|(sum, part)| *sum += part as f32);
+    }
+    if let Some(batch) = mirror {
+        let part = device.parameter_gradient(&batch, &none, &slopes.mirrored)?;
         gradient.iter_mut().zip(part).for_each(|(sum, part)| *sum += part as f32);
     }
     Ok(())

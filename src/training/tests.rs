@@ -77,6 +77,7 @@ fn settings(n_levels: usize) -> TrainSettings {
          objectives = [
             {{ kind = 'denoising_score_matching', weight = 1 }},
             {{ kind = 'diffusive_classification', weight = 0.7 }},
+            {{ kind = 'mirror_classification', weight = 0.4 }},
          ]"
     );
     let settings: TrainSettings = toml::from_str(&text).unwrap();
@@ -102,7 +103,8 @@ fn the_gradient_of_a_step_is_the_derivative_of_its_loss() {
         let mut gradient = vec![0.0; n];
         let mut loss = |model: &EnergyModel, offsets: &[f64], gradient: &mut [f32]| {
             let losses = engine.evaluate(model, &batch, &objectives, offsets, gradient).unwrap();
-            (losses.by_objective[0] + 0.7 * losses.by_objective[1], losses.offset_gradient)
+            let [score, times, mirror] = losses.by_objective[..] else { panic!("three objectives") };
+            (score + 0.7 * times + 0.4 * mirror, losses.offset_gradient)
         };
         let (_, offset_gradient) = loss(&model, &offsets, &mut gradient);
         let start = model.weights().values().to_vec();

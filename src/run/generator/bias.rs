@@ -86,7 +86,8 @@ impl BiasSettings {
                 counts[((turn * N_BINS as f64) as usize).min(N_BINS - 1)] += 1.0 / n_frames;
             }
             let largest = counts.iter().copied().fold(0.0, f64::max);
-            let free_energies = counts.map(|share| (-kt * (share / largest).ln()).min(self.most.as_kj_per_mol()));
+            let free_energies =
+                counts.map(|share| (-kt * (share / largest).ln()).min(self.most.as_kj_per_mol()));
             for n in 1..=self.n_terms {
                 let (mut along, mut across) = (0.0, 0.0);
                 for (bin, f) in free_energies.iter().enumerate() {
@@ -96,7 +97,12 @@ impl BiasSettings {
                 }
                 // −f (along cos nφ + across sin nφ) = k cos(nφ − φ₀)
                 let barrier_kj_mol = self.fraction * along.hypot(across);
-                terms.push(Term { atoms, periodicity: n, phase_rad: (-across).atan2(-along), barrier_kj_mol });
+                terms.push(Term {
+                    atoms,
+                    periodicity: n,
+                    phase_rad: (-across).atan2(-along),
+                    barrier_kj_mol,
+                });
             }
         }
         Bias { terms }
@@ -179,7 +185,8 @@ mod tests {
     fn what_makes_no_sense_is_named() {
         let refuse = |text: &str| {
             let settings: BiasSettings = toml::from_str(text).unwrap();
-            let checked = settings.validate("data.bias").and_then(|()| settings.validate_atoms("data.bias", 22));
+            let checked =
+                settings.validate("data.bias").and_then(|()| settings.validate_atoms("data.bias", 22));
             checked.unwrap_err().to_string()
         };
         assert!(refuse("fraction = 1.5").contains("data.bias.fraction"));

@@ -103,14 +103,8 @@ pub fn both_ways(
         .map(|x| f64::from(*x))
         .collect();
     // Reduced length makes the variance of the data one.
-    let paths = DiffusionPaths::new(
-        learned.path,
-        learned.noise,
-        settings.n_steps,
-        1.0,
-        &widths,
-        &streams.derive(1),
-    )?;
+    let paths =
+        DiffusionPaths::new(learned.path, learned.noise, settings.n_steps, 1.0, &widths, &streams.derive(1))?;
     let (frames, groups) = end.chosen(settings.n_paths);
     let up = paths.towards_noise(&frames, &streams.derive(2), &mut |f| progress(0.5 * f))?;
     let down = paths.towards_data(settings.n_paths, &streams.derive(3), &mut |f| progress(0.5 + 0.5 * f))?;

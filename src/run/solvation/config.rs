@@ -5,9 +5,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::absolute::AbsoluteSettings;
-use super::classical::ClassicalSettings;
 use super::annealed::AnnealedSettings;
 use super::both_ways::BothWaysSettings;
+use super::classical::ClassicalSettings;
 use super::learned::IntegrationSettings;
 use super::learning::{LearningSettings, short_training};
 use crate::error::{Error, Result};

@@ -245,8 +245,7 @@ pub(super) fn travel(plan: &Plan, parts: &mut Parts) -> Result<()> {
                     let mut progress = fractions(control, &run, &format!("paths {}", name.replace('_', " ")));
                     let part = if is_trained { 2 } else { 3 };
                     let own = own.derive(part);
-                    let mut found =
-                        both_ways(&end, (&model).into(), &config.corrected, &own, &mut progress)?;
+                    let mut found = both_ways(&end, (&model).into(), &config.corrected, &own, &mut progress)?;
                     found.seconds += seconds;
                     found.n_physical_evaluations += n_forces;
                     control.progress().end(&format!("log Z = {:.3} ± {:.3}", found.log_z.0, found.log_z.1));

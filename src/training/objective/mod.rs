@@ -7,6 +7,7 @@
 
 pub mod denoising_score_matching;
 pub mod diffusive_classification;
+pub mod mirror_classification;
 pub mod target_score_matching;
 
 use crate::registry::{Registry, entry};
@@ -17,6 +18,7 @@ pub static OBJECTIVES: Registry<dyn Objective, ()> = Registry::new(
     &[
         entry::<denoising_score_matching::DenoisingScoreMatching, _, _>("denoising_score_matching"),
         entry::<diffusive_classification::DiffusiveClassification, _, _>("diffusive_classification"),
+        entry::<mirror_classification::MirrorClassification, _, _>("mirror_classification"),
         entry::<target_score_matching::TargetScoreMatching, _, _>("target_score_matching"),
     ],
 );
@@ -42,6 +44,8 @@ pub struct Point<'a> {
     pub gradients: &'a [f64],
     /// u(x_k, t_j) at `k * K + j`; only the diagonal is set when no objective asks for more.
     pub energies: &'a [f64],
+    /// u(−x_k, t_k) of the mirror images, K of them; empty when no objective asks for them.
+    pub mirrored: &'a [f64],
     /// Free offsets f_j of the log-densities at t_j, K of them; zero without a grid of levels.
     pub offsets: &'a [f64],
 }
@@ -53,6 +57,8 @@ pub struct Cotangent<'a> {
     pub gradients: &'a mut [f64],
     /// ∂loss/∂u(x_k, t_j) at `k * K + j`.
     pub energies: &'a mut [f64],
+    /// ∂loss/∂u(−x_k, t_k).
+    pub mirrored: &'a mut [f64],
     /// ∂loss/∂f_j.
     pub offsets: &'a mut [f64],
 }
@@ -67,6 +73,11 @@ pub trait Objective: Send + Sync {
 
     /// Does it read energies at other times than the conformation's own?
     fn needs_cross_energies(&self) -> bool;
+
+    /// Does it read energies of mirror images?
+    fn needs_mirror_images(&self) -> bool {
+        false
+    }
 
     /// Does it read the forces of the training frames?
     fn needs_scores(&self) -> bool {
@@ -93,44 +104,45 @@ mod tests {
             buffer
         };
         let (noise, gradients, energies, offsets) = (normal(k * n), normal(k * n), normal(k * k), normal(k));
-        let scores = normal(k * n);
+        let (scores, mirrored) = (normal(k * n), normal(k));
         let scales = [0.9, 0.8, 0.4];
         let (times, deviations, diffusions) = ([0.01, 0.3, 0.7], [0.1, 0.5, 0.9], [0.3, 6.0, 14.0]);
         for entry in OBJECTIVES.entries {
             let mut table: toml::Table = entry.example.parse().unwrap();
             table.insert("kind".into(), entry.name.into());
             let objective = OBJECTIVES.build("objective", table, &()).unwrap();
-            let loss =
-                |gradients: &[f64], energies: &[f64], offsets: &[f64], out: Option<[&mut [f64]; 3]>| {
-                    let point = Point {
-                        degrees_of_freedom: n - 3,
-                        times: &times,
-                        deviations: &deviations,
-                        scales: &scales,
-                        diffusions: &diffusions,
-                        noise: &noise,
-                        scores: &scores,
-                        gradients,
-                        energies,
-                        offsets,
-                    };
-                    let (mut a, mut b, mut c) = (vec![0.0; k * n], vec![0.0; k * k], vec![0.0; k]);
-                    let [gradients, energies, offsets] = out.unwrap_or([&mut a, &mut b, &mut c]);
-                    objective.add(&point, 1.0, &mut Cotangent { gradients, energies, offsets })
+            let loss = |[gradients, energies, offsets, mirrored]: [&[f64]; 4],
+                        out: Option<[&mut [f64]; 4]>| {
+                let point = Point {
+                    degrees_of_freedom: n - 3,
+                    times: &times,
+                    deviations: &deviations,
+                    scales: &scales,
+                    diffusions: &diffusions,
+                    noise: &noise,
+                    scores: &scores,
+                    gradients,
+                    energies,
+                    mirrored,
+                    offsets,
                 };
-            let (mut v, mut e, mut f) = (vec![0.0; k * n], vec![0.0; k * k], vec![0.0; k]);
-            loss(&gradients, &energies, &offsets, Some([&mut v, &mut e, &mut f]));
+                let [mut a, mut b, mut c, mut d] = [k * n, k * k, k, k].map(|n| vec![0.0; n]);
+                let out = out.unwrap_or([&mut a, &mut b, &mut c, &mut d]);
+                let [gradients, energies, offsets, mirrored] = out;
+                objective.add(&point, 1.0, &mut Cotangent { gradients, energies, mirrored, offsets })
+            };
+            let [mut v, mut e, mut f, mut m] = [k * n, k * k, k, k].map(|n| vec![0.0; n]);
+            let all: [&[f64]; 4] = [&gradients, &energies, &offsets, &mirrored];
+            loss(all, Some([&mut v, &mut e, &mut f, &mut m]));
             let h = 1e-5;
             let check = |which: usize, analytic: &[f64], base: &[f64]| {
                 for idx in 0..base.len() {
                     let at = |step: f64| {
                         let mut moved = base.to_vec();
                         moved[idx] += step;
-                        match which {
-                            0 => loss(&moved, &energies, &offsets, None),
-                            1 => loss(&gradients, &moved, &offsets, None),
-                            _ => loss(&gradients, &energies, &moved, None),
-                        }
+                        let mut inputs = all;
+                        inputs[which] = &moved;
+                        loss(inputs, None)
                     };
                     let difference = (at(h) - at(-h)) / (2.0 * h);
                     assert!((difference - analytic[idx]).abs() < 1e-8, "{} {which} {idx}", entry.name);
@@ -139,6 +151,7 @@ mod tests {
             check(0, &v, &gradients);
             check(1, &e, &energies);
             check(2, &f, &offsets);
+            check(3, &m, &mirrored);
         }
     }
 }
