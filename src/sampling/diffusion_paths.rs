@@ -177,12 +177,13 @@ fn moments(values: &[f64]) -> [f64; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::potential::analytic::{DiffusedMixture, GaussianMixture, Variances};
     use crate::potential::log_sum_exp;
     use crate::sampling::testing::{centred_mixture, mean_and_error, sample_many, with_threads};
     use crate::sampling::{effective_sample_size_log, silent};
 
     /// log Z of the mixture at its data end, by paths whose scores are those of another mixture.
-    fn both_ways(score: &crate::potential::analytic::DiffusedMixture, n_steps: usize) -> [Vec<f64>; 2] {
+    fn both_ways(score: &DiffusedMixture, n_steps: usize) -> [Vec<f64>; 2] {
         let law = centred_mixture();
         let data_end = law.range().0;
         let (frames, streams) = (sample_many(&law, data_end, 8192, 5), Streams::new(8));
@@ -212,21 +213,11 @@ mod tests {
     fn both_directions_give_the_normaliser_for_any_score() {
         let good = centred_mixture();
         let mut wrong = centred_mixture();
-        let (means, variances) = (
-            [
-                0.9, 0.5, -0.3, -0.7, 0.2, 0.3, -0.2, -0.7, 0.0, -0.6, -0.2, 0.3, 0.8, -0.3, 0.0, 0.2, 0.5,
-                -0.3,
-            ],
-            crate::potential::analytic::Variances::Isotropic(vec![0.2, 0.1]),
-        );
-        wrong.mixture = crate::potential::analytic::GaussianMixture::new(
-            wrong.space(),
-            &[0.4, 0.6],
-            means.to_vec(),
-            variances,
-        )
-        .unwrap();
-        for (score, least, largest_error) in [(&good, 0.7, 0.02), (&wrong, 0.005, 0.2)] {
+        let mean = [1.2, 0.3, -0.5, -0.9, 0.4, 0.1, -0.3, -0.7, 0.4];
+        let means = mean.iter().map(|m| 0.93 * m).chain(mean.iter().map(|m| -0.85 * m)).collect();
+        let variances = Variances::Isotropic(vec![0.15, 0.07]);
+        wrong.mixture = GaussianMixture::new(wrong.space(), &[0.5, 0.5], means, variances).unwrap();
+        for (score, least, largest_error) in [(&good, 0.7, 0.02), (&wrong, 0.05, 0.1)] {
             let [to_data, to_noise] = both_ways(score, 120);
             let inverse: Vec<f64> = to_noise.iter().map(|w| -w).collect();
             for (name, weights) in [("to data", &to_data), ("to noise", &inverse)] {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::plan::State;
-use super::work::{Drawn, Energies, Learned, Work};
+use super::work::{Drawn, Energies, Learned, Work, numbers};
 use crate::comparison::noise_floor::{MIN_SPLITS, noise_floor};
 use crate::comparison::populations::population;
 use crate::comparison::{Metric, Sample};
@@ -130,6 +130,7 @@ pub fn run(work: &Work) -> Result<()> {
         }
     }
     write_rows(&directory.join("populations.csv"), &populations)?;
+    doubts.extend(missing_mass(work)?);
     // Reduced length has added −d ln ℓ to the energy.
     let d = reference.x.len() / reference.energies.len().max(1);
     let shift = (d as f64 - 3.0) * energies.model.length_scale_nm.ln();
@@ -149,6 +150,30 @@ pub fn run(work: &Work) -> Result<()> {
     work.layout.finish("compare")?;
     work.control.progress().end(&verdict);
     Ok(())
+}
+
+/// Particles that found too little give too small a normaliser, whatever their weights are worth among themselves.
+fn missing_mass(work: &Work) -> Result<Option<String>> {
+    let number = |stage: &str, name: &str| -> Result<Option<(f64, f64)>> {
+        let all = numbers(&work.layout.finished(stage)?)?;
+        let found = all.iter().find_map(|numbers| numbers.get(name)).map(|number| {
+            (number["value"].as_f64().unwrap_or(f64::NAN), number["std_error"].as_f64().unwrap_or(f64::NAN))
+        });
+        Ok(found)
+    };
+    let (particles, mbar) =
+        (number("correct", "log_z_physical")?, number("replica_exchange", "log_z_physical_mbar")?);
+    let (Some(particles), Some(mbar)) = (particles, mbar) else { return Ok(None) };
+    let (missing, error) = (mbar.0 - particles.0, mbar.1.hypot(particles.1));
+    Ok((missing > 4.0 * error).then(|| {
+        format!(
+            "Particles account for {:.1} % of the normaliser that MBAR of replica exchange finds (log Z {:.2} and {:.2}): \
+             typical paths from noise lead through conformations that data do not show.",
+            100.0 * (-missing).exp(),
+            particles.0,
+            mbar.0
+        )
+    }))
 }
 
 /// The name of the direct simulation of the state of the frames.

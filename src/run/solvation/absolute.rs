@@ -132,10 +132,22 @@ pub fn absolute_end(
     })
 }
 
-/// F₁ − F₀ from log Z of both: `absolute`.
-pub fn absolute(first: &AbsoluteEnd, second: &AbsoluteEnd) -> LearnedRoad {
+/// F₁ − F₀ from log Z of both: `absolute`. `known` is log Z of each with its error by paths in both directions, where
+/// these were travelled: particles that come from noise alone do not know what they have not found.
+pub fn absolute(first: &AbsoluteEnd, second: &AbsoluteEnd, known: &[(f64, f64)]) -> LearnedRoad {
     let mut verdicts = Vec::new();
-    for end in [first, second] {
+    for (idx, end) in [first, second].into_iter().enumerate() {
+        if let Some(&(value, std_error)) = known.get(idx) {
+            let deviation = (end.log_z.value - value) / end.log_z.std_error.hypot(std_error);
+            if deviation.abs() > 4.0 {
+                let message = format!(
+                    "{}: log Z is {deviation:.1} combined errors from {value:.2} ± {std_error:.2} by paths in both \
+                     directions: typical particles are not where the ensemble is",
+                    end.name
+                );
+                verdicts.push(Verdict::new(Severity::Untrustworthy, "missing_mass", message));
+            }
+        }
         let n_ancestors = end.levels.last().map_or(0, |level| level.unique_ancestors);
         let message = format!(
             "{}: log Z = {:.2} ± {:.2} in {} levels; {n_ancestors} first particles have descendants",

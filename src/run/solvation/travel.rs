@@ -285,7 +285,8 @@ pub(super) fn travel(plan: &Plan, parts: &mut Parts) -> Result<()> {
         finish("corrected_untrained", through_noise(first, second, &config.corrected), false)?;
     }
     if let [first, second] = &particles[..] {
-        finish("absolute", absolute::absolute(first, second), true)?;
+        let known: Vec<(f64, f64)> = paths.iter().map(|path| path.log_z).collect();
+        finish("absolute", absolute::absolute(first, second, &known), true)?;
     }
     Ok(())
 }
