@@ -24,7 +24,12 @@ const STEPS_PER_ROW: usize = 20;
 /// Noise levels of the held-out loss during training.
 const VALIDATION_LEVELS: usize = 8;
 /// The objectives that have a column of their own.
-const COLUMNS: [&str; 3] = ["denoising_score_matching", "target_score_matching", "diffusive_classification"];
+const COLUMNS: [&str; 4] = [
+    "denoising_score_matching",
+    "target_score_matching",
+    "diffusive_classification",
+    "mirror_classification",
+];
 
 /// What a training run needs besides its trainer.
 pub struct Training<'a> {

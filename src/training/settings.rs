@@ -106,7 +106,7 @@ impl TrainSettings {
     /// Training with forces on all atoms of a molecule, as for alanine dipeptide with its 63 degrees of freedom:
     /// about 300 core-seconds in the first stage and 100 in the second.
     ///
-    /// Two levels tell each other something while √(2d) |log g_t/g_s| is about 1, so neighbours are closer than
+    /// Mirror classification says which hand noised data have, which scores show badly. Two levels tell each other something while √(2d) |log g_t/g_s| is about 1, so neighbours are closer than
     /// for beads. The constant for all times is set before the second stage, which has only its rest to learn.
     pub fn of_atoms() -> Self {
         let stage = |name: &str, n_steps, batch_size, learning_rate, warmup_steps| StageSettings {
@@ -117,7 +117,10 @@ impl TrainSettings {
             final_learning_rate: None,
             warmup_steps,
             times: TimeSettings::default(),
-            objectives: vec![objective("target_score_matching", 1.0)],
+            objectives: vec![
+                objective("target_score_matching", 1.0),
+                objective("mirror_classification", 0.1),
+            ],
         };
         let mut classification = stage("classification", 2000, 512, 1e-3, 100);
         classification.times = TimeSettings { n_times: 2, neighbour_step: 0.5, ..TimeSettings::default() };
