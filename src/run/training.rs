@@ -239,6 +239,6 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         let rows: Vec<&str> = text.lines().skip(1).collect();
         assert_eq!(rows.len(), 1, "{text}");
-        assert!(rows[0].starts_with("2,score,1.5,0.5,,,,0.001,1,"), "{text}");
+        assert!(rows[0].starts_with("2,score,1.5,0.5,,,,,0.001,1,"), "{text}");
     }
 }

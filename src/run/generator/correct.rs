@@ -17,6 +17,11 @@ pub fn delta_method(ess: f64, n: usize) -> f64 {
     if ess < LEAST_EFFECTIVE { f64::INFINITY } else { (1.0 / ess - 1.0 / n as f64).max(0.0).sqrt() }
 }
 
+/// log Z where log-weights are `after`, from that of the law in which they were `before`, up to a common constant.
+fn carried_on(log_z: f64, before: &[f64], after: &[f64]) -> f64 {
+    log_z + log_sum_exp(after) - log_sum_exp(before)
+}
+
 /// Writes `correct/`.
 pub fn run(work: &Work) -> Result<()> {
     let directory = work.layout.begin("correct")?;
@@ -24,7 +29,7 @@ pub fn run(work: &Work) -> Result<()> {
     let learned = work.learned()?;
     let energies = learned.energies(work)?;
     let start = Drawn::require(work, "generate", "particles")?;
-    let before = start.learned_log_weights.unwrap_or_default();
+    let before = start.learned_log_weights.clone().unwrap_or_default();
     let x = energies.reduced(&start.positions_nm);
     let settings = &work.plan.config.correct;
     let last = settings.n_levels - 1;
@@ -62,9 +67,13 @@ pub fn run(work: &Work) -> Result<()> {
     let per_sample = n_evaluations as f64 / n as f64;
     let method = "from the learned to the physical energy, pilot run included; each with both energies";
     record.note("physical_evaluations_per_sample_ais", per_sample, None, "", method);
-    let log_z = log_sum_exp(&log_weights) - (n as f64).ln();
-    let error = delta_method(ess, n);
-    let method = "mean of the weights from noise to the physical energy, in nm^(3n − 3); delta method";
+    // Weights in the learned law are normalised; its log Z stands beside them.
+    let learned =
+        |what: &str| start.record.numbers["log_z_learned_particles"][what].as_f64().unwrap_or(f64::INFINITY);
+    let log_z = carried_on(learned("value"), &before, &log_weights);
+    let error = delta_method(ess, n).max(learned("std_error"));
+    let method = "log Z of the learned law by particles and the mean weight from there to the physical energy, in \
+                  nm^(3n − 3); delta method, or the spread of islands where that is larger";
     record.note("log_z_physical", log_z, Some(error), "", method);
     record.seconds = begun.elapsed().as_secs_f64();
     let mut table =
@@ -92,4 +101,21 @@ pub fn run(work: &Work) -> Result<()> {
     let share = 100.0 * ess / n as f64;
     work.control.progress().end(&format!("ESS {share:.1} % at {per_sample:.0} evaluations per sample"));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Work of 2 kT for everyone changes log Z by −2, however many walkers there are and however weights are normalised.
+    #[test]
+    fn log_z_is_carried_on_without_the_number_of_walkers() {
+        for (n, constant) in [(3, 0.0), (4096, -8.3), (16, 5.0)] {
+            let before: Vec<f64> = (0..n).map(|k| constant + 0.1 * f64::from(k % 7)).collect();
+            let after: Vec<f64> = before.iter().map(|w| w - 2.0).collect();
+            assert!((carried_on(-3.3, &before, &after) + 5.3).abs() < 1e-12);
+        }
+        assert_eq!(delta_method(10.0, 4096), f64::INFINITY);
+        assert!((delta_method(100.0, 400) - 0.75_f64.sqrt() / 10.0).abs() < 1e-12);
+    }
 }
