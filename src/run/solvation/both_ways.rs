@@ -118,7 +118,10 @@ pub fn both_ways(
         u.iter().zip(log_ratio).map(|(u, log_ratio)| sign * (u - log_ratio)).collect()
     };
     let mut works = kt(&u_down, &down.log_ratio, 1.0);
-    works.iter_mut().filter(|work| !(**work < FORBIDDEN_KT)).for_each(|work| *work = FORBIDDEN_KT);
+    works
+        .iter_mut()
+        .filter(|work| work.is_nan() || **work > FORBIDDEN_KT)
+        .for_each(|work| *work = FORBIDDEN_KT);
     let to_data = Works { kt: works, groups: contiguous_ids(settings.n_paths, N_GROUPS) };
     let to_noise = Works { kt: kt(&u_up, &up.log_ratio, -1.0), groups };
     let (value, std_error) = bennett_by_groups(&to_data, &to_noise, N_GROUPS);
