@@ -15,6 +15,7 @@ use super::Road;
 use super::ends::{Ends, N_GROUPS};
 use super::grouped::{LearnedRoad, Works, bennett_by_groups, overlap_verdict};
 use super::learning::LearnedPath;
+use super::road::{finite, or_infinite, or_nan};
 use crate::error::{Error, Result};
 use crate::free_energy::alchemical::{Severity, Verdict};
 use crate::free_energy::bootstrap::contiguous_ids;
@@ -64,15 +65,24 @@ impl BothWaysSettings {
 pub struct BothWays {
     /// Which ensemble.
     pub name: String,
-    /// log ∫ exp(−u) with its standard error.
-    pub log_z: (f64, f64),
+    /// log ∫ exp(−u); not a number where the two directions have nothing in common.
+    #[serde(serialize_with = "finite", deserialize_with = "or_nan")]
+    pub log_z: f64,
+    /// Its standard error.
+    #[serde(serialize_with = "finite", deserialize_with = "or_infinite")]
+    pub log_z_std_error: f64,
     /// Works of paths from noise to data, kT.
     pub to_data: Works,
     /// Works of paths from data to noise, kT.
     pub to_noise: Works,
-    /// Dissipated on the way to data (median) and to noise (mean), kT.
-    pub dissipated_kt: [f64; 2],
+    /// Median dissipated on the way to data, kT.
+    #[serde(serialize_with = "finite", deserialize_with = "or_nan")]
+    pub dissipated_to_data_kt: f64,
+    /// Mean dissipated on the way to noise, kT.
+    #[serde(serialize_with = "finite", deserialize_with = "or_nan")]
+    pub dissipated_to_noise_kt: f64,
     /// Share of samples that both directions have in common, up to ½.
+    #[serde(serialize_with = "finite", deserialize_with = "or_nan")]
     pub overlap: f64,
     /// Evaluations of the physical energy.
     pub n_physical_evaluations: u64,
@@ -117,13 +127,13 @@ pub fn both_ways(
     let kt = |u: &[f64], log_ratio: &[f64], sign: f64| -> Vec<f64> {
         u.iter().zip(log_ratio).map(|(u, log_ratio)| sign * (u - log_ratio)).collect()
     };
-    let mut works = kt(&u_down, &down.log_ratio, 1.0);
-    works
-        .iter_mut()
-        .filter(|work| work.is_nan() || **work > FORBIDDEN_KT)
-        .for_each(|work| *work = FORBIDDEN_KT);
-    let to_data = Works { kt: works, groups: contiguous_ids(settings.n_paths, N_GROUPS) };
-    let to_noise = Works { kt: kt(&u_up, &up.log_ratio, -1.0), groups };
+    let [to_data, to_noise] =
+        [kt(&u_down, &down.log_ratio, 1.0), kt(&u_up, &up.log_ratio, -1.0)].map(|works| {
+            let of_path = |work: f64| if work.is_nan() { FORBIDDEN_KT } else { work.min(FORBIDDEN_KT) };
+            works.into_iter().map(of_path).collect::<Vec<f64>>()
+        });
+    let to_data = Works { kt: to_data, groups: contiguous_ids(settings.n_paths, N_GROUPS) };
+    let to_noise = Works { kt: to_noise, groups };
     let (value, std_error) = bennett_by_groups(&to_data, &to_noise, N_GROUPS);
     let found = crooks(&to_data.kt, &to_noise.kt)?;
     // The median: some paths end where the molecule cannot be.
@@ -132,8 +142,10 @@ pub fn both_ways(
     let median = sorted[sorted.len() / 2];
     Ok(BothWays {
         name: end.name.clone(),
-        log_z: (-value, std_error),
-        dissipated_kt: [median - value, found.dissipated_reverse_kt],
+        log_z: -value,
+        log_z_std_error: std_error,
+        dissipated_to_data_kt: median - value,
+        dissipated_to_noise_kt: found.dissipated_reverse_kt,
         overlap: found.overlap,
         n_physical_evaluations: (u_up.len() + u_down.len()) as u64,
         n_model_evaluations: paths.n_energy_evaluations + up.n_energy_evaluations + down.n_energy_evaluations,
@@ -151,7 +163,7 @@ pub fn through_noise(first: &BothWays, second: &BothWays, settings: &BothWaysSet
         verdicts.extend(overlap_verdict(&place, end.overlap));
         let message = format!(
             "{}: {:.1} kT are dissipated on the way from noise, {:.1} kT on the way to it",
-            end.name, end.dissipated_kt[0], end.dissipated_kt[1]
+            end.name, end.dissipated_to_data_kt, end.dissipated_to_noise_kt
         );
         verdicts.push(Verdict::new(Severity::Note, "dissipation", message));
     }
@@ -163,8 +175,8 @@ pub fn through_noise(first: &BothWays, second: &BothWays, settings: &BothWaysSet
              Bennett's ratio",
             settings.n_paths, settings.n_steps
         ),
-        value_kt: first.log_z.0 - second.log_z.0,
-        std_error_kt: first.log_z.1.hypot(second.log_z.1),
+        value_kt: first.log_z - second.log_z,
+        std_error_kt: first.log_z_std_error.hypot(second.log_z_std_error),
         n_energy_evaluations: first.n_physical_evaluations + second.n_physical_evaluations,
         wall_seconds: first.seconds + second.seconds,
         verdicts,

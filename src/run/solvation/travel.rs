@@ -248,7 +248,9 @@ pub(super) fn travel(plan: &Plan, parts: &mut Parts) -> Result<()> {
                     let mut found = both_ways(&end, (&model).into(), &config.corrected, &own, &mut progress)?;
                     found.seconds += seconds;
                     found.n_physical_evaluations += n_forces;
-                    control.progress().end(&format!("log Z = {:.3} ± {:.3}", found.log_z.0, found.log_z.1));
+                    control
+                        .progress()
+                        .end(&format!("log Z = {:.3} ± {:.3}", found.log_z, found.log_z_std_error));
                     write_json(&directory.join("end.json"), &found)
                 })?;
                 let found: BothWays = read_json(&directory.join("end.json"))?;
@@ -285,7 +287,7 @@ pub(super) fn travel(plan: &Plan, parts: &mut Parts) -> Result<()> {
         finish("corrected_untrained", through_noise(first, second, &config.corrected), false)?;
     }
     if let [first, second] = &particles[..] {
-        let known: Vec<(f64, f64)> = paths.iter().map(|path| path.log_z).collect();
+        let known: Vec<(f64, f64)> = paths.iter().map(|path| (path.log_z, path.log_z_std_error)).collect();
         finish("absolute", absolute::absolute(first, second, &known), true)?;
     }
     Ok(())
