@@ -174,7 +174,8 @@ impl StepKernels {
 }
 
 /// Draws every walker at distance `lambda` of the diffusion given where it is now, and returns
-/// log q(x_t | x_s) − log r(x_s | x_t), r with the mean of |∇u|² per degree of freedom where it is known; `None`, and nothing is moved, behind the diffusion.
+/// log q(x_t | x_s) − log r(x_s | x_t), r with the mean of |∇u|² per degree of freedom where it is known; `None`, and
+/// nothing is moved, behind the diffusion.
 pub(super) fn carry(
     walkers: &mut Walkers,
     noise: &Noise,

@@ -20,12 +20,12 @@
 
 use std::ops::Range;
 
-use rand::Rng as _;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::kernel::{Mala, mean_acceptance};
 use super::walkers::evaluate;
-use super::{MIN_PER_TASK, Progress};
+use super::{Kernel as _, MIN_PER_TASK, Progress, Walkers};
 use crate::error::{Error, Result};
 use crate::potential::{Noise, PotentialPath, Space};
 use crate::random::{Purpose, Rng, Streams};
@@ -324,46 +324,20 @@ impl<'a> Batch<'a> {
     /// Moves that leave the law at `at` invariant: Langevin proposals of a length that suits a curvature of at most
     /// 1/g², accepted by Metropolis and Hastings. Returns the mean acceptance.
     fn metropolis(&mut self, at: At, n_moves: usize) -> Result<f64> {
-        let (n, d) = (self.u.len(), self.space.dimension());
         // Roberts and Rosenthal 1998: 1.65 d^(−1/6) standard deviations.
         let degrees_of_freedom = self.space.degrees_of_freedom() as f64;
         let deviation = 1.65 * degrees_of_freedom.powf(-1.0 / 6.0) * at.variance.sqrt();
-        let drift = -0.5 * deviation * deviation;
-        self.evaluate(at, false)?;
+        self.lambda.fill(at.t);
+        let (x, rngs) = (std::mem::take(&mut self.x), std::mem::take(&mut self.rngs));
+        let mut walkers = Walkers::with_streams(self.path, x, self.lambda.clone(), rngs)?;
+        let mut kernel = Mala::new(&walkers);
+        let step_sizes = vec![deviation; self.lambda.len()];
         let mut total = 0.0;
         for _ in 0..n_moves {
-            self.propose(1.0, drift, deviation);
-            let (old_u, old_gradient) = (self.u.clone(), self.gradient.clone());
-            self.evaluate(at, true)?;
-            let probabilities: Vec<f64> = (self.x.par_chunks_exact_mut(d))
-                .zip(self.new_x.par_chunks_exact(d))
-                .zip(old_gradient.par_chunks_exact(d))
-                .zip(self.gradient.par_chunks_exact_mut(d))
-                .zip(&old_u)
-                .zip(&mut self.u)
-                .zip(&mut self.rngs)
-                .with_min_len(MIN_PER_TASK)
-                .map(|((((((x, new_x), old_g), g), old_u), u), rng)| {
-                    let (mut forward, mut backward) = (0.0, 0.0);
-                    for i in 0..d {
-                        forward += (new_x[i] - x[i] - drift * old_g[i]).powi(2);
-                        backward += (x[i] - new_x[i] - drift * g[i]).powi(2);
-                    }
-                    let log_ratio = old_u - *u + (forward - backward) / (2.0 * deviation * deviation);
-                    let uniform: f64 = rng.random();
-                    // An energy that is not a number makes the comparison false: rejected.
-                    let probability = if u.is_finite() { log_ratio.min(0.0).exp() } else { 0.0 };
-                    if uniform < probability {
-                        x.copy_from_slice(new_x);
-                    } else {
-                        g.copy_from_slice(old_g);
-                        *u = *old_u;
-                    }
-                    probability
-                })
-                .collect();
-            total += probabilities.iter().sum::<f64>() / (n * n_moves) as f64;
+            total += mean_acceptance(kernel.step(self.path, &mut walkers, &step_sizes)?) / n_moves as f64;
         }
+        self.n_energy_evaluations += walkers.n_energy_evaluations;
+        (self.x, self.rngs) = (walkers.x, walkers.rngs);
         Ok(total)
     }
 }

@@ -34,6 +34,17 @@ impl Walkers {
         streams: &Streams,
         purpose: Purpose,
     ) -> Result<Self> {
+        let rngs = (0..lambda.len()).map(|idx| streams.stream(purpose, idx as u64)).collect();
+        Self::with_streams(path, x, lambda, rngs)
+    }
+
+    /// The same with streams that go on from where they are.
+    pub(super) fn with_streams(
+        path: &dyn PotentialPath,
+        x: Vec<f64>,
+        lambda: Vec<f64>,
+        rngs: Vec<Rng>,
+    ) -> Result<Self> {
         let space = path.space();
         if x.len() != lambda.len() * space.dimension() {
             return Err(Error::invalid(
@@ -45,8 +56,7 @@ impl Walkers {
         let n = lambda.len();
         let gradient = vec![0.0; x.len()];
         let u = vec![0.0; n];
-        let mut walkers = Self { space, x, lambda, u, gradient, rngs: Vec::new(), n_energy_evaluations: 0 };
-        walkers.reseed(streams, purpose);
+        let mut walkers = Self { space, x, lambda, u, gradient, rngs, n_energy_evaluations: 0 };
         walkers.evaluate(path)?;
         Ok(walkers)
     }

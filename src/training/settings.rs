@@ -106,8 +106,8 @@ impl TrainSettings {
     /// Training with forces on all atoms of a molecule, as for alanine dipeptide with its 63 degrees of freedom:
     /// about 300 core-seconds in the first stage and 100 in the second.
     ///
-    /// Mirror classification says which hand noised data have, which scores show badly. Two levels tell each other something while √(2d) |log g_t/g_s| is about 1, so neighbours are closer than
-    /// for beads. The constant for all times is set before the second stage, which has only its rest to learn.
+    /// Mirror classification says which hand noised data have, which scores show badly. Two levels tell each other
+    /// something while √(2d) |log g_t/g_s| is about 1, so neighbours are closer than for beads. The constant for all times is set before the second stage, which has only its rest to learn.
     pub fn of_atoms() -> Self {
         let stage = |name: &str, n_steps, batch_size, learning_rate, warmup_steps| StageSettings {
             name: name.into(),

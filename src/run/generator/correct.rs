@@ -29,7 +29,9 @@ pub fn run(work: &Work) -> Result<()> {
     let learned = work.learned()?;
     let energies = learned.energies(work)?;
     let start = Drawn::require(work, "generate", "particles")?;
-    let before = start.learned_log_weights.clone().unwrap_or_default();
+    let number = &start.record.numbers["log_z_learned_particles"];
+    let learned_log_z = ["value", "std_error"].map(|what| number[what].as_f64().unwrap_or(f64::INFINITY));
+    let before = start.learned_log_weights.unwrap_or_default();
     let x = energies.reduced(&start.positions_nm);
     let settings = &work.plan.config.correct;
     let last = settings.n_levels - 1;
@@ -68,10 +70,8 @@ pub fn run(work: &Work) -> Result<()> {
     let method = "from the learned to the physical energy, pilot run included; each with both energies";
     record.note("physical_evaluations_per_sample_ais", per_sample, None, "", method);
     // Weights in the learned law are normalised; its log Z stands beside them.
-    let learned =
-        |what: &str| start.record.numbers["log_z_learned_particles"][what].as_f64().unwrap_or(f64::INFINITY);
-    let log_z = carried_on(learned("value"), &before, &log_weights);
-    let error = delta_method(ess, n).max(learned("std_error"));
+    let log_z = carried_on(learned_log_z[0], &before, &log_weights);
+    let error = delta_method(ess, n).max(learned_log_z[1]);
     let method = "log Z of the learned law by particles and the mean weight from there to the physical energy, in \
                   nm^(3n − 3); delta method, or the spread of islands where that is larger";
     record.note("log_z_physical", log_z, Some(error), "", method);

@@ -101,10 +101,7 @@ pub fn absolute_end(
     progress: &mut Progress<'_>,
 ) -> Result<AbsoluteEnd> {
     settings.validate("absolute")?;
-    let ([end], false) = (&ends.ends[..], learned.noise.has_two_ends()) else {
-        let found = format!("{} ends, {:?}", ends.ends.len(), learned.noise);
-        return Err(Error::invalid("absolute free energy", "one ensemble and a path to noise", found));
-    };
+    let end = ends.single(&learned.noise, "absolute free energy")?;
     let begun = Instant::now();
     let rescaled = ends.physical(0)?;
     let physical = Counted::new(&rescaled as &dyn ReducedPotential);

@@ -202,10 +202,7 @@ pub fn annealed(
     progress: &mut Progress<'_>,
 ) -> Result<AnnealedRoads> {
     settings.validate("annealed")?;
-    if ends.ends.len() != 2 || !learned.noise.has_two_ends() {
-        let found = format!("{} ends, {:?}", ends.ends.len(), learned.noise);
-        return Err(Error::invalid("annealed roads", "two ensembles and a path between them", found));
-    }
+    ends.check_pair(&learned.noise, "annealed roads")?;
     let begun = Instant::now();
     let rescaled = [ends.physical(0)?, ends.physical(1)?];
     let physical = [

@@ -101,10 +101,7 @@ pub fn both_ways(
     progress: &mut Progress<'_>,
 ) -> Result<BothWays> {
     settings.validate("corrected")?;
-    let ([end], false) = (&ends.ends[..], learned.noise.has_two_ends()) else {
-        let found = format!("{} ends, {:?}", ends.ends.len(), learned.noise);
-        return Err(Error::invalid("paths to noise", "one ensemble and a path to noise", found));
-    };
+    let end = ends.single(&learned.noise, "paths to noise")?;
     let begun = Instant::now();
     let size = ends.space.dimension();
     let n_training = end.training.len() / size;

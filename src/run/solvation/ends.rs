@@ -9,7 +9,7 @@ use std::ops::Range;
 use crate::error::{Error, Result};
 use crate::free_energy::bootstrap::contiguous_ids;
 use crate::model::data::{End, Pairing, TrainingData};
-use crate::potential::{ReducedPotential, Rescaled, Space};
+use crate::potential::{Noise, ReducedPotential, Rescaled, Space};
 use crate::system::{Stereochemistry, aligned_to};
 
 /// Independent groups into which samples are divided for standard errors.
@@ -134,6 +134,26 @@ impl<'a> Ends<'a> {
     pub fn training_data(&self, pairing: Pairing) -> TrainingData<'_> {
         let second = self.ends.get(1).map(PreparedEnd::training);
         TrainingData { space: self.space, first: self.ends[0].training(), second, pairing }
+    }
+
+    /// The one ensemble of `what`, along a process that ends in noise.
+    pub fn single(&self, noise: &Noise, what: &'static str) -> Result<&PreparedEnd<'a>> {
+        match (&self.ends[..], noise.has_two_ends()) {
+            ([end], false) => Ok(end),
+            _ => Err(self.unfit(noise, what, "one ensemble and a path to noise")),
+        }
+    }
+
+    /// Checks that `what` has two ensembles and a path between them.
+    pub fn check_pair(&self, noise: &Noise, what: &'static str) -> Result<()> {
+        if self.ends.len() == 2 && noise.has_two_ends() {
+            return Ok(());
+        }
+        Err(self.unfit(noise, what, "two ensembles and a path between them"))
+    }
+
+    fn unfit(&self, noise: &Noise, what: &'static str, expected: &str) -> Error {
+        Error::invalid(what, expected, format!("{} ends, {noise:?}", self.ends.len()))
     }
 
     /// The physical energy of an end in reduced length, with the Jacobian.

@@ -156,10 +156,7 @@ pub fn learned_integration(
     progress: &mut Progress<'_>,
 ) -> Result<LearnedIntegration> {
     settings.validate("learned_integration")?;
-    if ends.ends.len() != 2 || !learned.noise.has_two_ends() {
-        let found = format!("{} ends, {:?}", ends.ends.len(), learned.noise);
-        return Err(Error::invalid("learned integration", "two ensembles and a path between them", found));
-    }
+    ends.check_pair(&learned.noise, "learned integration")?;
     let begun = Instant::now();
     let counted = Counted::new(learned.path);
     let (groups, nodes) =

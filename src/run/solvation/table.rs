@@ -62,20 +62,15 @@ impl Table {
             (RoadKind::Annealed, "annealed", "Corrected: annealed along the energies between the ensembles"),
             (RoadKind::Absolute, "absolute", "Absolute: from noise to each end"),
         ];
-        for (kind, part, title) in exact {
-            if config.takes(kind) {
-                group(title, true, read(part)?);
+        let mut untrained = Vec::new();
+        for (kind, part, title) in exact.into_iter().filter(|(kind, ..)| config.takes(*kind)) {
+            group(title, true, read(part)?);
+            if config.takes(RoadKind::Untrained) && kind != RoadKind::Absolute {
+                untrained.extend(read(&format!("{part}_untrained"))?);
             }
         }
-        if config.takes(RoadKind::Untrained) {
-            let mut rows = Vec::new();
-            for kind in [RoadKind::Corrected, RoadKind::Annealed] {
-                if config.takes(kind) {
-                    let part = if kind == RoadKind::Corrected { "corrected" } else { "annealed" };
-                    rows.extend(read(&format!("{part}_untrained"))?);
-                }
-            }
-            group("The same along energies that nobody trained", true, rows);
+        if !untrained.is_empty() {
+            group("The same along energies that nobody trained", true, untrained);
         }
         let mut table = Self { groups };
         table.compare();

@@ -171,18 +171,16 @@ pub(super) fn travel(plan: &Plan, parts: &mut Parts) -> Result<()> {
         }
     }
 
-    let with_training = |row: LearnedRoad, seconds: f64, is_trained: bool| {
-        let mut row = with_frames(row, seconds);
-        if !is_trained {
-            row.road.name += "_untrained";
-        }
-        row
+    // Whether energies are trained, and how the names of parts and rows end.
+    let variants = match config.takes(RoadKind::Untrained) {
+        true => &[(true, ""), (false, "_untrained")][..],
+        false => &[(true, "")],
     };
-    let trained_or_not = if config.takes(RoadKind::Untrained) { &[true, false][..] } else { &[true] };
-    for &is_trained in trained_or_not.iter().filter(|_| config.takes(RoadKind::Annealed)) {
+    let annealed_variants = if config.takes(RoadKind::Annealed) { variants } else { &[] };
+    for &(is_trained, suffix) in annealed_variants {
         let layout = parts.layout();
-        let name = if is_trained { "annealed" } else { "annealed_untrained" };
-        parts.part(name, |directory, control| {
+        let name = format!("annealed{suffix}");
+        parts.part(&name, |directory, control| {
             let own = streams.derive(streams_of::MODEL + 1);
             let (model, seconds) = if is_trained {
                 let trained = layout.finished("learning_1")?;
@@ -212,7 +210,13 @@ pub(super) fn travel(plan: &Plan, parts: &mut Parts) -> Result<()> {
             )?;
             let mbar = found.mbar.map(|(row, _)| row);
             let rows = [Some(found.bar), found.smc, mbar].into_iter().flatten();
-            store(directory, rows.map(|row| with_training(row, seconds, is_trained)))
+            store(
+                directory,
+                rows.map(|mut row| {
+                    row.road.name += suffix;
+                    with_frames(row, seconds)
+                }),
+            )
         })?;
     }
 
@@ -220,7 +224,9 @@ pub(super) fn travel(plan: &Plan, parts: &mut Parts) -> Result<()> {
         return Ok(());
     }
     let learning = config.diffusion.learning();
-    let (mut particles, mut paths, mut paths_untrained) = (Vec::new(), Vec::new(), Vec::new());
+    let mut particles = Vec::new();
+    // Of each variant.
+    let mut paths = vec![Vec::new(); variants.len()];
     for (idx, state) in states.iter().enumerate() {
         let own = streams.derive(streams_of::DIFFUSION + idx as u64);
         let end = Ends::prepare(&molecule, std::slice::from_ref(state), config.frames.held_out())?;
@@ -233,8 +239,8 @@ pub(super) fn travel(plan: &Plan, parts: &mut Parts) -> Result<()> {
             parts.part(&of("diffusion"), |directory, control| trained(directory, control).map(|_| ()))?;
         let n_forces = end.n_physical_evaluations;
         if config.takes(RoadKind::Corrected) {
-            for &is_trained in trained_or_not {
-                let name = of("corrected") + if is_trained { "" } else { "_untrained" };
+            for (&(is_trained, suffix), paths) in variants.iter().zip(&mut paths) {
+                let name = of("corrected") + suffix;
                 let directory = parts.part(&name, |directory, control| {
                     let (model, seconds) = if is_trained {
                         let learned = trained(&model_directory, control)?;
@@ -253,8 +259,7 @@ pub(super) fn travel(plan: &Plan, parts: &mut Parts) -> Result<()> {
                         .end(&format!("log Z = {:.3} ± {:.3}", found.log_z, found.log_z_std_error));
                     write_json(&directory.join("end.json"), &found)
                 })?;
-                let found: BothWays = read_json(&directory.join("end.json"))?;
-                if is_trained { &mut paths } else { &mut paths_untrained }.push(found);
+                paths.push(read_json::<BothWays>(&directory.join("end.json"))?);
             }
         }
         if config.takes(RoadKind::Absolute) {
@@ -272,23 +277,20 @@ pub(super) fn travel(plan: &Plan, parts: &mut Parts) -> Result<()> {
             particles.push(read_json::<AbsoluteEnd>(&directory.join("end.json"))?);
         }
     }
-    let mut finish = |name: &str, mut row: LearnedRoad, is_trained: bool| {
+    let mut finish = |name: &str, suffix: &str, mut row: LearnedRoad| {
         row.road.n_energy_evaluations += cost_of_frames;
         row.road.wall_seconds += seconds_of_frames;
-        if !is_trained {
-            row.road.name += "_untrained";
-        }
-        parts.part(name, |directory, _| store(directory, [row])).map(|_| ())
+        row.road.name += suffix;
+        parts.part(&format!("{name}{suffix}"), |directory, _| store(directory, [row])).map(|_| ())
     };
-    if let [first, second] = &paths[..] {
-        finish("corrected", through_noise(first, second, &config.corrected), true)?;
-    }
-    if let [first, second] = &paths_untrained[..] {
-        finish("corrected_untrained", through_noise(first, second, &config.corrected), false)?;
+    for ((_, suffix), paths) in variants.iter().zip(&paths) {
+        if let [first, second] = &paths[..] {
+            finish("corrected", suffix, through_noise(first, second, &config.corrected))?;
+        }
     }
     if let [first, second] = &particles[..] {
-        let known: Vec<(f64, f64)> = paths.iter().map(|path| (path.log_z, path.log_z_std_error)).collect();
-        finish("absolute", absolute::absolute(first, second, &known), true)?;
+        let known: Vec<(f64, f64)> = paths[0].iter().map(|path| (path.log_z, path.log_z_std_error)).collect();
+        finish("absolute", "", absolute::absolute(first, second, &known))?;
     }
     Ok(())
 }
