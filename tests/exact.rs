@@ -45,6 +45,7 @@ fn the_fixed_point_of_diffusive_classification_is_mbar() {
                 scales: &[1.0; 4],
                 diffusions: &[1.0; 4],
                 noise: &[],
+                displacements: &[],
                 scores: &[],
                 gradients: &[],
                 energies: &energies[group * n_levels * n_levels..][..n_levels * n_levels],

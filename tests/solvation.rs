@@ -108,7 +108,18 @@ fn what_cannot_be_is_refused_before_any_work() {
         json(&output)["error"]["message"].as_str().unwrap().to_string()
     };
     let message = refuse("roads = [\"classical\", \"learned\", \"scores\"]", "roads = [\"annealed\"]");
-    assert!(message.contains("follows a learned path"), "{message}");
+    assert!(message.contains("`annealed`") && message.contains("follows a learned path"), "{message}");
+    let message = refuse("roads = [\"classical\", \"learned\", \"scores\"]", "roads = [\"escorted\"]");
+    assert!(message.contains("`escorted`"), "{message}");
+    let stage = |objective: &str| {
+        format!(
+            "[[escorted.train.stages]]\nname = \"v\"\nn_steps = 1\nlearning_rate = 1e-3\n\
+             objectives = [{{ kind = \"{objective}\" }}]\n[classical]"
+        )
+    };
+    let message = refuse("[classical]", &stage("denoising_score_matching"));
+    assert!(message.contains("escorted.train.stages") && message.contains("velocity_matching"), "{message}");
+    assert!(refuse("[classical]", &stage("velocity")).contains("escorted.train.stages[0].objectives[0]"));
     assert!(
         refuse("topology = \"n_methylacetamide_obc2\"", "topology = \"n_methylacetamide\"")
             .contains("solvent")

@@ -4,7 +4,7 @@
 //! nothing without the number that equal ensembles of the same sizes would give. The floor is measured
 //! by splitting decorrelated frames of one ensemble at random, without replacement, again and again.
 
-use super::grid::Sample;
+use super::grid::{Grid, Sample};
 use super::metric::Metric;
 use crate::error::{Error, Result};
 use crate::free_energy::Estimate;
@@ -123,6 +123,146 @@ pub fn noise_floor(
         let spreads: Vec<(f64, f64)> = by_size.iter().map(|values| spread(values, i)).collect();
         extrapolate(&sizes, &spreads, harmonic)
     }))
+}
+
+/// Floors of several metrics for a sample whose weights vary over the surface.
+///
+/// Kish's number of effective frames says too little about such a sample: where weights are small there are many frames,
+/// and rare regions are counted better than by as many equal ones. So the floor is that of sets that are drawn the same
+/// way: the plane is divided into cells with at most [`PER_CELL`] frames of `weighted`; each of `n_draws` draws takes one of
+/// these frames at random, and in its place a frame of `pool` from the same cell, with the weight of another frame of
+/// the cell, scaled so that the cell has the mass that it has in `pool`. All sets are compared with the same
+/// `reference`, so that its own noise is in the floor as it is in the value. `pool` and `reference` must be independent
+/// samples of one ensemble, `pool` large.
+pub fn noise_floor_of_weights(
+    metrics: &[Metric],
+    weighted: &Sample,
+    n_draws: usize,
+    pool: &Sample,
+    reference: &Sample,
+    n_splits: usize,
+    streams: &Streams,
+) -> Result<Vec<NoiseFloor>> {
+    if n_splits < MIN_SPLITS || n_draws == 0 {
+        let found = format!("{n_splits} splits, {n_draws} draws");
+        return Err(Error::invalid("noise floor of weights", format!("at least {MIN_SPLITS} and 1"), found));
+    }
+    let all: Vec<usize> = (0..weighted.n_frames()).collect();
+    let mut cells = Cells::default();
+    let root = cells.divide(weighted, all);
+    // Frames of the pool in each cell with the running sum of their weights.
+    let mut of_pool: Vec<(Vec<usize>, Vec<f64>)> = vec![Default::default(); cells.members.len()];
+    for frame in 0..pool.n_frames() {
+        let (frames, sums) = &mut of_pool[cells.find(&root, pool.frame(frame))];
+        frames.push(frame);
+        sums.push(sums.last().copied().unwrap_or(0.0) + pool.weight(frame));
+    }
+    let scales: Vec<f64> = (cells.members.iter().zip(&of_pool))
+        .map(|(members, (_, sums))| {
+            let own: f64 = members.iter().map(|&frame| weighted.weight(frame)).sum();
+            if own > 0.0 { sums.last().copied().unwrap_or(0.0) / own } else { 0.0 }
+        })
+        .collect();
+    let cell_of = cells.of_each(weighted.n_frames());
+    // The bins of the comparison that the floor is for.
+    let known: Vec<(Grid, Vec<f64>)> = (metrics.iter())
+        .map(|metric| {
+            let grid = metric.grid(weighted, reference);
+            let histogram = grid.histogram(reference);
+            (grid, histogram)
+        })
+        .collect();
+    let values: Vec<Vec<f64>> = (0..n_splits)
+        .into_par_iter()
+        .map(|split| {
+            let mut rng = streams.stream(Purpose::Floor, split as u64);
+            let (mut frames, mut weights) = (Vec::with_capacity(2 * n_draws), Vec::with_capacity(n_draws));
+            for _ in 0..n_draws {
+                let cell = cell_of[rng.random_range(0..cell_of.len())];
+                let (members, (of_cell, sums)) = (&cells.members[cell], &of_pool[cell]);
+                let weight = scales[cell] * weighted.weight(members[rng.random_range(0..members.len())]);
+                let mass = sums.last().copied().unwrap_or(0.0);
+                if weight > 0.0 && mass > 0.0 {
+                    let point = rng.random_range(0.0..mass);
+                    let place = sums.partition_point(|sum| *sum <= point).min(of_cell.len() - 1);
+                    frames.extend(pool.frame(of_cell[place]));
+                    weights.push(weight);
+                }
+            }
+            let drawn = Part { values: frames, weights: Some(weights) };
+            let of_metric = |(metric, (grid, histogram)): (&Metric, &(Grid, Vec<f64>))| {
+                if drawn.values.is_empty() {
+                    return f64::NAN;
+                }
+                metric.of_histograms(&grid.histogram(&drawn.sample()), histogram)
+            };
+            metrics.iter().zip(&known).map(of_metric).collect()
+        })
+        .collect();
+    let method = format!(
+        "mean ± standard deviation of {n_splits} sets of {n_draws} frames that are drawn from {} others with weights like \
+         these, against the same reference",
+        pool.n_frames()
+    );
+    Ok(assembled(metrics, n_draws.min(reference.n_frames()), &method, false, |i| spread(&values, i)))
+}
+
+/// Most frames in a cell in which weights are taken to be alike.
+const PER_CELL: usize = 32;
+
+/// A division of the plane into cells with about as many frames each: halves of halves, along the longer side.
+#[derive(Default)]
+struct Cells {
+    /// The frames in each.
+    members: Vec<Vec<usize>>,
+}
+
+enum Cell {
+    Whole(usize),
+    Halves { variable: usize, at: f64, halves: Box<[Cell; 2]> },
+}
+
+impl Cells {
+    fn divide(&mut self, sample: &Sample, mut frames: Vec<usize>) -> Cell {
+        let range = |variable: usize| {
+            let values = frames.iter().map(|&frame| sample.frame(frame)[variable]);
+            values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)))
+        };
+        let length = |variable| range(variable).1 - range(variable).0;
+        let variable = usize::from(length(1) > length(0));
+        if frames.len() <= PER_CELL || length(variable) <= 0.0 {
+            self.members.push(frames);
+            return Cell::Whole(self.members.len() - 1);
+        }
+        let value = |frame: usize| sample.frame(frame)[variable];
+        frames.sort_by(|a, b| value(*a).total_cmp(&value(*b)).then(a.cmp(b)));
+        // Equal values stay together: at the border that is nearest to the middle.
+        let borders = (1..frames.len()).filter(|&k| value(frames[k - 1]) < value(frames[k]));
+        let middle = borders.min_by_key(|k| k.abs_diff(frames.len() / 2)).unwrap_or(1);
+        let at = value(frames[middle]);
+        let high = frames.split_off(middle);
+        let halves = Box::new([self.divide(sample, frames), self.divide(sample, high)]);
+        Cell::Halves { variable, at, halves }
+    }
+
+    fn find(&self, mut cell: &Cell, frame: [f64; 2]) -> usize {
+        loop {
+            match cell {
+                Cell::Whole(idx) => return *idx,
+                Cell::Halves { variable, at, halves } => {
+                    cell = &halves[usize::from(frame[*variable] >= *at)];
+                }
+            }
+        }
+    }
+
+    fn of_each(&self, n_frames: usize) -> Vec<usize> {
+        let mut of_each = vec![0; n_frames];
+        for (cell, members) in self.members.iter().enumerate() {
+            members.iter().for_each(|&frame| of_each[frame] = cell);
+        }
+        of_each
+    }
 }
 
 fn assembled(
@@ -271,6 +411,56 @@ mod tests {
         let value = Estimate::new(metrics[0].of_samples(&a, &b), 0.0, 6000.0, "1", "none");
         let excess = floor.excess(&value);
         assert!(excess.value.abs() < 4.0 * excess.std_error, "{excess}");
+    }
+
+    /// Draws from a law twice as wide, with weights that have a part of their own besides: the floor is the mean of what
+    /// other such sets show against the same reference, and that of Kish's number of equal frames is not.
+    #[test]
+    fn the_floor_of_a_weighted_set_is_what_other_such_sets_show() {
+        let reference = gaussian(20_000);
+        let reference = Sample::new(&reference).unwrap();
+        let mut values = vec![0.0; 2 * 60_000];
+        fill_normal(&mut Streams::new(24).stream(Purpose::Walker, 1), &mut values);
+        values.iter_mut().for_each(|x| *x *= 0.5);
+        let pool = Sample::new(&values).unwrap();
+        let n = 3000;
+        let set = |seed: u64| -> (Vec<f64>, Vec<f64>) {
+            let mut z = vec![0.0; 3 * n];
+            fill_normal(&mut Streams::new(seed).stream(Purpose::Walker, 2), &mut z);
+            let (x, own) = z.split_at(2 * n);
+            let weights = x.chunks(2).zip(own).map(|(x, own)| {
+                // N(0, ½) against N(0, 1).
+                (-1.5 * (x[0] * x[0] + x[1] * x[1]) + 0.7 * own).exp()
+            });
+            (x.to_vec(), weights.collect())
+        };
+        let value = |seed| {
+            let (x, weights) = set(seed);
+            let sample = Sample::new(&x).unwrap().with_weights(&weights).unwrap();
+            Metric::JensenShannonPeriodic.of_samples(&sample, &reference)
+        };
+        let shown: Vec<f64> = (100..140).map(value).collect();
+        let mean = shown.iter().sum::<f64>() / 40.0;
+        let spread = deviation(shown.iter().copied());
+        let (x, weights) = set(99);
+        let sample = Sample::new(&x).unwrap().with_weights(&weights).unwrap();
+        let metrics = [Metric::JensenShannonPeriodic];
+        let floor = &noise_floor_of_weights(&metrics, &sample, n, &pool, &reference, 40, &Streams::new(5))
+            .unwrap()[0]
+            .floor;
+        // Both are means of forty.
+        assert!((floor.value - mean).abs() < 4.0 * spread * (2.0_f64 / 40.0).sqrt(), "{floor} {mean}");
+        assert!((floor.std_error / spread - 1.0).abs() < 0.5, "{floor} {spread}");
+        let kish = crate::free_energy::weights::effective_sample_size(&weights) as usize;
+        let equal = noise_floor(&metrics, &pool, None, kish, 20_000, 20, &Streams::new(6)).unwrap();
+        assert!(equal[0].floor.value > 1.1 * mean, "{} {mean}", equal[0].floor);
+        // A surface that is wrong lies above: a third of the weight is elsewhere.
+        let wrong: Vec<f64> = (weights.iter().zip(x.chunks(2)))
+            .map(|(weight, x)| if x[0] > 0.3 { 0.5 * weight } else { *weight })
+            .collect();
+        let sample = Sample::new(&x).unwrap().with_weights(&wrong).unwrap();
+        let excess = metrics[0].of_samples(&sample, &reference) - floor.value;
+        assert!(excess > 5.0 * floor.std_error, "{excess} {floor}");
     }
 
     #[test]

@@ -409,7 +409,7 @@ impl Config {
             let hint = "known here: variance_preserving, variance_exploding, edm";
             return Err(Error::config("model.noise.kind = \"interpolant\"", message, hint));
         }
-        self.train.validate()?;
+        self.train.validate("train")?;
         self.sample.validate()?;
         let n_kept = self.sample.replica_exchange.n_sweeps / self.sample.replica_exchange.keep_every;
         if self.estimate.mbar_every == 0 || self.estimate.mbar_every > n_kept {

@@ -81,8 +81,9 @@ impl RunDirectory {
             }
             Err(error) => return Err(Error::io("read", path.join("plan.toml"))(error)),
         };
-        if stored != plan {
-            let message = format!("holds a run of another plan: {}", difference(&stored, plan));
+        let differing = difference(&stored, plan);
+        if !differing.is_empty() {
+            let message = format!("holds a run of another plan: {differing}");
             return Err(trouble(message, "choose another --out, or remove the directory"));
         }
         let last_stage = ["report", SIMULATION].iter().any(|stage| path.join(stage).is_dir());
@@ -261,6 +262,9 @@ fn sync_directory(directory: &Path) -> Result<()> {
 
 /// The first keys in which two plans differ, in words.
 fn difference(stored: &str, wanted: &str) -> String {
+    if stored == wanted {
+        return String::new();
+    }
     let parse = |text: &str| text.parse::<toml::Table>().map(toml::Value::Table);
     let (Ok(stored), Ok(wanted)) = (parse(stored), parse(wanted)) else {
         return "its plan.toml cannot be read".into();

@@ -24,11 +24,12 @@ const STEPS_PER_ROW: usize = 20;
 /// Noise levels of the held-out loss during training.
 const VALIDATION_LEVELS: usize = 8;
 /// The objectives that have a column of their own.
-const COLUMNS: [&str; 4] = [
+const COLUMNS: [&str; 5] = [
     "denoising_score_matching",
     "target_score_matching",
     "diffusive_classification",
     "mirror_classification",
+    "velocity_matching",
 ];
 
 /// What a training run needs besides its trainer.
@@ -239,6 +240,8 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         let rows: Vec<&str> = text.lines().skip(1).collect();
         assert_eq!(rows.len(), 1, "{text}");
-        assert!(rows[0].starts_with("2,score,1.5,0.5,,,,,0.001,1,"), "{text}");
+        // Objectives that the stage does not have, and no validation.
+        let empty = ",".repeat(COLUMNS.len());
+        assert!(rows[0].starts_with(&format!("2,score,1.5,0.5{empty},0.001,1,")), "{text}");
     }
 }

@@ -39,9 +39,9 @@ pub struct DiffusionPaths<'a> {
 pub struct Paths {
     /// Conformations at the end that was travelled to, `[path][coordinate]`.
     pub x: Vec<f64>,
-    /// A, without the energy at the data end.
+    /// A, without the energy at the ends.
     pub log_ratio: Vec<f64>,
-    /// Mean and variance of the part of A of each step, from noise to data.
+    /// Mean and variance of the part of A of each step, in one order whatever the direction.
     pub by_step: Vec<[f64; 2]>,
     /// Evaluations of the learned energy.
     pub n_energy_evaluations: u64,
@@ -162,12 +162,13 @@ impl<'a> DiffusionPaths<'a> {
     }
 }
 
-fn streams_of(streams: &Streams, n: usize) -> Vec<Rng> {
+/// The stream of each path.
+pub(super) fn streams_of(streams: &Streams, n: usize) -> Vec<Rng> {
     (0..n).map(|idx| streams.stream(Purpose::Particle, idx as u64)).collect()
 }
 
 /// Mean and variance of what is finite.
-fn moments(values: &[f64]) -> [f64; 2] {
+pub(super) fn moments(values: &[f64]) -> [f64; 2] {
     let finite = || values.iter().filter(|value| value.is_finite());
     let n = finite().count().max(1) as f64;
     let mean = finite().sum::<f64>() / n;

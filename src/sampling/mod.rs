@@ -12,6 +12,7 @@ mod bridge;
 mod diffusion_paths;
 pub mod dynamics;
 mod equilibrium;
+mod escorted_paths;
 mod exchange;
 pub mod kernel;
 mod langevin;
@@ -29,6 +30,7 @@ pub use annealed_importance::{AnnealedImportanceSettings, AnnealedWalkers, annea
 pub use bridge::Bridge;
 pub use diffusion_paths::{DiffusionPaths, Paths};
 pub use equilibrium::{Equilibrium, EquilibriumBlock, EquilibriumSettings, EquilibriumState};
+pub use escorted_paths::EscortedPaths;
 pub use exchange::{Exchange, Journey, Ladder, PairTally, Swap, ThermodynamicState, geometric_temperatures};
 pub use kernel::{Kernel, LocalMove, Outcome, Step, StepSizeAdapter};
 pub use langevin::{Langevin, LangevinBlock, LangevinSettings, LangevinState, LangevinUnits};

@@ -22,6 +22,8 @@ pub struct Batch {
     /// ∂ log p/∂x at the end that x_t is nearer to, divided by that end's scale, `[point][k][bead][xyz]`: its mean
     /// over the data points that could have become x_t is the score there. Empty where forces are not known.
     pub scores: Vec<f64>,
+    /// x₁ − x₀ − 2 b x_t/c² of the two ends, `[point][k][bead][xyz]`; empty where there is one.
+    pub displacements: Vec<f64>,
     /// Their times, `[point][k]`.
     pub times: Vec<f64>,
     /// Their levels, where times lie on a grid.
@@ -44,18 +46,24 @@ impl Batch {
         self.x.resize(n_points * k * size, 0.0);
         self.noise.resize(n_points * k * size, 0.0);
         self.scores.resize(if data.has_scores() { n_points * k * size } else { 0 }, 0.0);
+        self.displacements.resize(if data.second.is_some() { n_points * k * size } else { 0 }, 0.0);
         self.times.resize(n_points * k, 0.0);
         self.levels.resize(n_points * k, 0);
         let n_groups = n_points.div_ceil(GROUP);
-        let mut scores: Vec<&mut [f64]> = self.scores.chunks_mut(GROUP * k * size).collect();
-        scores.resize_with(n_groups, Default::default);
+        // Without any, every group gets an empty slice.
+        let in_groups = |values| {
+            let mut groups: Vec<&mut [f64]> = <[f64]>::chunks_mut(values, GROUP * k * size).collect();
+            groups.resize_with(n_groups, Default::default);
+            groups
+        };
+        let (scores, displacements) = (in_groups(&mut self.scores), in_groups(&mut self.displacements));
         let groups = self
             .x
             .par_chunks_mut(GROUP * k * size)
             .zip(self.noise.par_chunks_mut(GROUP * k * size))
             .zip(self.times.par_chunks_mut(GROUP * k).zip(self.levels.par_chunks_mut(GROUP * k)))
-            .zip(scores);
-        groups.enumerate().for_each(|(group, (((x, z), (t, levels)), scores))| {
+            .zip(scores.into_par_iter().zip(displacements));
+        groups.enumerate().for_each(|(group, (((x, z), (t, levels)), (scores, displacements)))| {
             let mut rng = streams.stream(Purpose::Batch, step * n_groups as u64 + group as u64);
             let mut ends = DataPoints::default();
             if data.second.is_some() {
@@ -85,6 +93,12 @@ impl Batch {
                     x.iter_mut().zip(rest).for_each(|(x, (x0, z))| *x = a * x0 + g * z);
                     if let Some(second) = ends.second.get(end.clone()) {
                         x.iter_mut().zip(second).for_each(|(x, x1)| *x += b * x1);
+                    }
+                    if !displacements.is_empty() {
+                        let of_x = 2.0 * b / noise.total_variance(t);
+                        let pairs = ends.first[end.clone()].iter().zip(&ends.second[end.clone()]);
+                        let out = displacements[at..at + size].iter_mut().zip(pairs);
+                        out.zip(&*x).for_each(|((out, (x0, x1)), x)| *out = x1 - x0 - of_x * x);
                     }
                     if !scores.is_empty() {
                         let (near, scale) =

@@ -114,6 +114,7 @@ struct Lanes<'a> {
     x: &'a [f64],
     noise: &'a [f64],
     scores: &'a [f64],
+    displacements: &'a [f64],
     times: &'a [f64],
     levels: &'a [usize],
 }
@@ -147,7 +148,8 @@ impl<'a> Lanes<'a> {
             n_times: k,
             x: &batch.x[vectors.clone()],
             noise: &batch.noise[vectors.clone()],
-            scores: if batch.scores.is_empty() { &[] } else { &batch.scores[vectors] },
+            scores: batch.scores.get(vectors.clone()).unwrap_or_default(),
+            displacements: batch.displacements.get(vectors).unwrap_or_default(),
             times: &batch.times[lanes.clone()],
             levels: &batch.levels[lanes],
         }
@@ -244,6 +246,7 @@ impl<'a> Lanes<'a> {
                 diffusions: &diffusions[lanes.clone()],
                 noise: &self.noise[lane * size..(lane + k) * size],
                 scores: self.scores.get(lane * size..(lane + k) * size).unwrap_or_default(),
+                displacements: self.displacements.get(lane * size..(lane + k) * size).unwrap_or_default(),
                 gradients: &gradients[vectors.clone()],
                 energies: &energies[matrix.clone()],
                 mirrored: mirrored.get(lanes.clone()).unwrap_or_default(),

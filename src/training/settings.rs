@@ -130,29 +130,28 @@ impl TrainSettings {
         Self { ema_decay: 0.999, gradient_clip: 0.1, stages, ..Self::default() }
     }
 
-    /// Checks every value and builds every objective once, so that nothing can fail later.
-    pub fn validate(&self) -> Result<()> {
-        let fail = |place: String, message: String| Err(Error::config(place, message, ""));
+    /// Checks every value and builds every objective once, so that nothing can fail later; `place` is their key path.
+    pub fn validate(&self, place: &str) -> Result<()> {
+        let fail = |key: &str, message: String| Err(Error::config(format!("{place}.{key}"), message, ""));
         if self.stages.is_empty() {
-            return fail("train.stages".into(), "needs at least one stage".into());
+            return fail("stages", "needs at least one stage".into());
         }
         if self.gradient_clip.is_nan() || self.gradient_clip <= 0.0 {
-            return fail(
-                "train.gradient_clip".into(),
-                format!("must be positive, found {}", self.gradient_clip),
-            );
+            return fail("gradient_clip", format!("must be positive, found {}", self.gradient_clip));
         }
         if !(0.0..1.0).contains(&self.ema_decay) {
-            return fail("train.ema_decay".into(), format!("must be in [0, 1), found {}", self.ema_decay));
+            return fail("ema_decay", format!("must be in [0, 1), found {}", self.ema_decay));
         }
-        if self.validation_interval == 0 || self.checkpoint_interval == 0 {
-            return fail(
-                "train".into(),
-                "validation_interval and checkpoint_interval must be at least 1".into(),
-            );
+        for (key, interval) in [
+            ("validation_interval", self.validation_interval),
+            ("checkpoint_interval", self.checkpoint_interval),
+        ] {
+            if interval == 0 {
+                return fail(key, "must be at least 1".into());
+            }
         }
         for (idx, stage) in self.stages.iter().enumerate() {
-            stage.validate(&format!("train.stages[{idx}]"))?;
+            stage.validate(&format!("{place}.stages[{idx}]"))?;
         }
         Ok(())
     }

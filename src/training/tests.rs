@@ -81,7 +81,7 @@ fn settings(n_levels: usize) -> TrainSettings {
          ]"
     );
     let settings: TrainSettings = toml::from_str(&text).unwrap();
-    settings.validate().unwrap();
+    settings.validate("train").unwrap();
     settings
 }
 
@@ -226,6 +226,17 @@ fn every_device_gives_the_gradient_of_the_fused_executor() {
     }
 }
 
+/// A small model of a chain of four.
+fn between_gaussians(data: &TrainingData, noise: Noise, more: &str) -> EnergyModel {
+    let architecture = Architecture::new(vec![0, 1, 1, 0], vec![[0, 1], [1, 2], [2, 3]], noise);
+    let table = format!("kind = 'whitened'\nhidden = [8]\ntime_splines = 9\n{more}").parse().unwrap();
+    let network = NETWORKS.build("network", table, &()).unwrap();
+    let streams = Streams::new(4);
+    let built = network.build(&Context { architecture: &architecture, data, streams: &streams }).unwrap();
+    let weights = Weights::initial(&built.program, &streams);
+    EnergyModel::new(architecture, 0.1, built.program, built.time_table, weights)
+}
+
 /// Between two Gaussians of deviations 1 and ½ every law on the way is a Gaussian that is known, with its constant:
 /// forces and classification together must bring log p_θ − log p to one constant over x and t.
 #[test]
@@ -244,14 +255,7 @@ fn an_interpolant_learns_the_laws_between_two_ensembles() {
     let end = |k: usize| End { frames: &ends[k][0], scores: &ends[k][1] };
     let data = TrainingData { space, first: end(0), second: Some(end(1)), pairing: Pairing::Independent };
     let noise = Noise::Interpolant { strength: 0.7, t_min: 1e-3 };
-    let architecture = Architecture::new(vec![0, 1, 1, 0], vec![[0, 1], [1, 2], [2, 3]], noise);
-    let table: toml::Table = "kind = 'whitened'\nhidden = [8]\ntime_splines = 9".parse().unwrap();
-    let network = NETWORKS.build("network", table, &()).unwrap();
-    let streams = Streams::new(4);
-    let built =
-        network.build(&Context { architecture: &architecture, data: &data, streams: &streams }).unwrap();
-    let weights = Weights::initial(&built.program, &streams);
-    let model = EnergyModel::new(architecture, 0.1, built.program, built.time_table, weights);
+    let model = between_gaussians(&data, noise, "");
     let settings: TrainSettings = toml::from_str(
         "ema_decay = 0.98
          [[stages]]
@@ -299,7 +303,83 @@ fn an_interpolant_learns_the_laws_between_two_ensembles() {
     assert!(error.to_string().contains("independent"), "{error}");
 }
 
+/// Between independent Gaussians of variances 1 and ¼ the mean displacement is (b v₁ − a v₀) x/C. Score matching of the
+/// same steps does not find it, and one ensemble has none.
+#[test]
+fn velocity_matching_learns_the_displacement_between_two_ensembles() {
+    let space = Space::Centered { n_particles: 4 };
+    let ends: Vec<Vec<f32>> = [1.0, 0.5]
+        .iter()
+        .enumerate()
+        .map(|(end, s)| {
+            let mut rng = Streams::new(40 + end as u64).stream(Purpose::Walker, 0);
+            let mut x = vec![0.0; 4000 * 12];
+            x.chunks_exact_mut(12).for_each(|x| space.fill_normal(&mut rng, x));
+            x.iter().map(|x| (s * x) as f32).collect()
+        })
+        .collect();
+    let end = |k: usize| End { frames: &ends[k], scores: &[] };
+    let data = TrainingData { space, first: end(0), second: Some(end(1)), pairing: Pairing::Independent };
+    let noise = Noise::Interpolant { strength: 0.7, t_min: 1e-3 };
+    let error = |kind: &str| {
+        let model = between_gaussians(&data, noise, "confining = false");
+        let settings: TrainSettings = toml::from_str(&format!(
+            "ema_decay = 0.98
+             [[stages]]
+             name = 'velocity'
+             n_steps = 300
+             batch_size = 256
+             learning_rate = 2e-2
+             objectives = [{{ kind = '{kind}' }}]"
+        ))
+        .unwrap();
+        let mut trainer = Trainer::new(model, &settings, data, Streams::new(8)).unwrap();
+        while trainer.step().unwrap().is_some() {}
+        let model = trainer.into_model().unwrap();
+        let mut rng = Streams::new(30).stream(Purpose::Walker, 0);
+        let (mut sum, mut n) = (0.0, 0.0);
+        for t in [0.05, 0.2, 0.5, 0.8, 0.95] {
+            let (a, b) = (1.0_f64 - t, t);
+            let variance = a * a + 0.25 * b * b + 0.49 * a * b;
+            let (mut x, mut u, mut gradient) = (vec![0.0; 12], [0.0], vec![0.0; 12]);
+            for _ in 0..50 {
+                space.fill_normal(&mut rng, &mut x);
+                x.iter_mut().for_each(|x| *x *= variance.sqrt());
+                model.energies_and_gradients(&[t], &x, &mut u, &mut gradient).unwrap();
+                for (x, gradient) in x.iter().zip(&gradient) {
+                    let found = 2.0 * b * x / noise.total_variance(t) - gradient;
+                    sum += (found - (0.25 * b - a) * x / variance).powi(2);
+                    n += 1.0;
+                }
+            }
+        }
+        f64::sqrt(sum / n)
+    };
+    // Displacements are of size one.
+    let (learned, other) = (error("velocity_matching"), error("denoising_score_matching"));
+    assert!(learned < 0.06 && other > 0.2, "{learned} {other}");
+}
+
+#[test]
+fn velocities_need_two_ensembles() {
+    let chain = chain(40);
+    let frames = single(&chain);
+    let data = training_data(&frames);
+    let settings: TrainSettings = toml::from_str(
+        "[[stages]]
+         name = 'velocity'
+         n_steps = 3
+         learning_rate = 2e-2
+         objectives = [{ kind = 'velocity_matching' }]",
+    )
+    .unwrap();
+    let Err(error) = Trainer::new(model(&chain, false), &settings, data, Streams::new(8)) else {
+        panic!("accepted")
+    };
+    assert!(error.to_string().contains("two ensembles"), "{error}");
+}
+
 #[test]
 fn the_settings_for_atoms_are_valid() {
-    TrainSettings::of_atoms().validate().unwrap();
+    TrainSettings::of_atoms().validate("train").unwrap();
 }

@@ -96,6 +96,12 @@ impl<'a> Trainer<'a> {
             };
             return Err(Error::config("train.stages", message, hint));
         }
+        if data.second.is_none()
+            && let Some(objective) = objectives.iter().flatten().find(|o| o.objective.needs_displacements())
+        {
+            let message = format!("`{}` needs two ensembles to move between", objective.objective.name());
+            return Err(Error::config("train.stages", message, "a path with `kind = \"interpolant\"`"));
+        }
         Ok(Self {
             model,
             settings,

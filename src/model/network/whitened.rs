@@ -43,6 +43,9 @@ pub struct Whitened {
     /// layer has units where features are those of atoms, else none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub squares: Option<usize>,
+    /// Whether the energy rises away from the data before anything is learned: stiffnesses that are positive or start
+    /// so, and the fence around bonds and angles. The potential of a velocity must be free of both.
+    pub confining: bool,
 }
 
 /// Which features describe a conformation.
@@ -65,6 +68,7 @@ impl Default for Whitened {
             time_splines: 33,
             features: FeatureKind::Automatic,
             squares: None,
+            confining: true,
         }
     }
 }
@@ -172,7 +176,7 @@ impl Network for Whitened {
         }
         let mlp = p.linear(hidden, 1, None, Init::Zero);
 
-        let stiffness = features.stiffness(&mut p, of_time, start);
+        let stiffness = features.stiffness(&mut p, of_time, start, self.confining);
         let slope = p.slice_rows(of_time, start + n_inputs, n_features);
         let constant = p.slice_rows(of_time, start + n_inputs + n_features, 1);
         let quadratic = p.dot(square, stiffness);
@@ -189,11 +193,11 @@ impl Network for Whitened {
             }
         };
         let sum = match features {
-            Described::Beads(_) => sum,
-            Described::Atoms(_) => {
+            Described::Atoms(_) if self.confining => {
                 let fence = fence(&mut p, fenced);
                 p.add(sum, fence)
             }
+            _ => sum,
         };
         // Noised data are Gaussian up to terms of order a²: so is the model, whatever the weights.
         p.multiply(sum, signal);
@@ -296,19 +300,19 @@ impl Described {
     }
 
     /// w_k of every input, from the rows of a function of time that begin at `start`.
-    fn stiffness(&self, p: &mut Program, of_time: Value, start: usize) -> Value {
+    fn stiffness(&self, p: &mut Program, of_time: Value, start: usize, confining: bool) -> Value {
         match self {
             Self::Beads(features) => {
                 let rows = p.slice_rows(of_time, start, features.len());
-                p.unary(rows, Unary::Softplus)
+                if confining { p.unary(rows, Unary::Softplus) } else { rows }
             }
             Self::Atoms(features) => {
                 let (n, n_stiff) = (features.n_bonds + features.angles.len(), features.n_stiff());
                 let stiff = p.slice_rows(of_time, start, n);
-                let stiff = p.shift(stiff, 1.0);
+                let stiff = if confining { p.shift(stiff, 1.0) } else { stiff };
                 // A tetrahedral centre has four volumes. Mirror images differ in nothing else that is stiff.
                 let volumes = p.slice_rows(of_time, start + n, n_stiff - n);
-                let volumes = p.shift(volumes, 0.25);
+                let volumes = if confining { p.shift(volumes, 0.25) } else { volumes };
                 let soft = p.slice_rows(of_time, start + n_stiff, features.n_inputs() - n_stiff);
                 p.concat(vec![stiff, volumes, soft])
             }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::plan::State;
 use super::work::{Drawn, Energies, Learned, Work, numbers};
-use crate::comparison::noise_floor::{MIN_SPLITS, noise_floor};
+use crate::comparison::noise_floor::{MIN_SPLITS, noise_floor, noise_floor_of_weights};
 use crate::comparison::populations::population;
 use crate::comparison::{Metric, Sample};
 use crate::error::Result;
@@ -178,6 +178,8 @@ fn missing_mass(work: &Work) -> Result<Option<String>> {
 
 /// The name of the direct simulation of the state of the frames.
 pub(super) const REFERENCE: &str = "reference";
+/// The name of the frames that were learned from.
+const TRAIN: &str = "train";
 
 /// Everything that was drawn or simulated.
 fn sets(work: &Work, learned: &Learned, energies: &Energies) -> Result<Vec<Set>> {
@@ -221,7 +223,7 @@ fn sets(work: &Work, learned: &Learned, energies: &Energies) -> Result<Vec<Set>>
     };
     let mut sets = vec![
         make(REFERENCE, "direct simulation", reference, false)?,
-        make("train", "training frames", data, true)?,
+        make(TRAIN, "training frames", data, true)?,
     ];
     for (stage, name, label, weighted) in [
         ("generate", "generated", "reverse diffusion", false),
@@ -298,26 +300,40 @@ fn row(
     if set.name == REFERENCE || n_effective < LEAST_FOR_METRICS {
         return Ok(row);
     }
-    let floors = {
-        // Sets of the ensemble without weights: the direct simulation and, without bias, the frames of training.
-        let is_equal =
-            |set: &&Set| [REFERENCE, "train"].contains(&set.name.as_str()) && set.log_weights.is_none();
-        let equal: Vec<&Set> = sets.iter().filter(is_equal).collect();
-        let pooled: Vec<f64> = equal.iter().flat_map(|set| &set.surface).copied().collect();
-        let values: Vec<Vec<f64>> = (0..set.values.len())
-            .map(|variable| equal.iter().flat_map(|set| &set.values[variable]).copied().collect())
-            .collect();
-        let frames = decorrelated(&values, &learned.plan.beads, pooled.len() / 2);
-        let (n, m) = ((n_effective as usize).max(2), reference.energies.len());
-        let metrics = METRICS.map(|(metric, _)| metric);
-        noise_floor(&metrics, &Sample::new(&pooled)?, Some(&frames), n, m, MIN_SPLITS, &work.streams(0x50))?
-    };
     let sample = Sample::new(&set.surface)?;
     let sample = match &weights {
         Some(weights) => sample.with_weights(weights)?,
         None => sample,
     };
     let other = Sample::new(&reference.surface)?;
+    let (metrics, streams) = (METRICS.map(|(metric, _)| metric), work.streams(0x50));
+    let train = sets.iter().find(|set| set.name == TRAIN);
+    let floors = match train.filter(|train| set.log_weights.is_some() && set.name != train.name) {
+        Some(train) => {
+            let of_train = train.weights();
+            let pool = Sample::new(&train.surface)?;
+            let pool = match &of_train {
+                Some(weights) => pool.with_weights(weights)?,
+                None => pool,
+            };
+            // Correlated frames count as fewer.
+            let n_draws = (n_frames as f64 * (n_independent / n_effective).min(1.0)).ceil() as usize;
+            noise_floor_of_weights(&metrics, &sample, n_draws, &pool, &other, MIN_SPLITS, &streams)?
+        }
+        None => {
+            // Sets of the ensemble without weights: the direct simulation and, without bias, the frames of training.
+            let is_equal =
+                |set: &&Set| [REFERENCE, TRAIN].contains(&set.name.as_str()) && set.log_weights.is_none();
+            let equal: Vec<&Set> = sets.iter().filter(is_equal).collect();
+            let pooled: Vec<f64> = equal.iter().flat_map(|set| &set.surface).copied().collect();
+            let values: Vec<Vec<f64>> = (0..set.values.len())
+                .map(|variable| equal.iter().flat_map(|set| &set.values[variable]).copied().collect())
+                .collect();
+            let frames = decorrelated(&values, &learned.plan.beads, pooled.len() / 2);
+            let (n, m) = ((n_effective as usize).max(2), reference.energies.len());
+            noise_floor(&metrics, &Sample::new(&pooled)?, Some(&frames), n, m, MIN_SPLITS, &streams)?
+        }
+    };
     for ((metric, name), floor) in METRICS.into_iter().zip(&floors) {
         let value = metric.with_block_errors(&sample, &set.blocks, &other, &reference.blocks)?;
         let excess = floor.excess(&value);

@@ -269,7 +269,7 @@ impl GeneratorConfig {
             let hint = "known here: variance_preserving, variance_exploding, edm";
             return Err(Error::config("model.noise.kind = \"interpolant\"", message, hint));
         }
-        self.train.validate()?;
+        self.train.validate("train")?;
         self.data.simulate.validate("data.simulate")?;
         self.data.bias.validate("data.bias")?;
         if !self.data.bias.torsions.is_empty() && !self.data.trajectory.is_empty() {

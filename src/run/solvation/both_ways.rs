@@ -46,6 +46,11 @@ const N_WIDTHS: usize = 256;
 /// The work of a path that ends where the molecule cannot be: without any weight, and a number that files can hold.
 const FORBIDDEN_KT: f64 = 1e9;
 
+/// Works in which such paths have this number.
+pub(super) fn without_forbidden(works: impl Iterator<Item = f64>) -> Vec<f64> {
+    works.map(|work| if work.is_nan() { FORBIDDEN_KT } else { work.min(FORBIDDEN_KT) }).collect()
+}
+
 impl BothWaysSettings {
     /// Checks the settings; `place` is their key path.
     pub fn validate(&self, place: &str) -> Result<()> {
@@ -121,27 +126,20 @@ pub fn both_ways(
     let (mut u_up, mut u_down) = (vec![0.0; groups.len()], vec![0.0; settings.n_paths]);
     physical.energies(&frames, &mut u_up)?;
     physical.energies(&down.x, &mut u_down)?;
-    let kt = |u: &[f64], log_ratio: &[f64], sign: f64| -> Vec<f64> {
-        u.iter().zip(log_ratio).map(|(u, log_ratio)| sign * (u - log_ratio)).collect()
+    let kt = |u: &[f64], log_ratio: &[f64], sign: f64| {
+        without_forbidden(u.iter().zip(log_ratio).map(|(u, log_ratio)| sign * (u - log_ratio)))
     };
-    let [to_data, to_noise] =
-        [kt(&u_down, &down.log_ratio, 1.0), kt(&u_up, &up.log_ratio, -1.0)].map(|works| {
-            let of_path = |work: f64| if work.is_nan() { FORBIDDEN_KT } else { work.min(FORBIDDEN_KT) };
-            works.into_iter().map(of_path).collect::<Vec<f64>>()
-        });
-    let to_data = Works { kt: to_data, groups: contiguous_ids(settings.n_paths, N_GROUPS) };
-    let to_noise = Works { kt: to_noise, groups };
+    let groups_down = contiguous_ids(settings.n_paths, N_GROUPS);
+    let to_data = Works { kt: kt(&u_down, &down.log_ratio, 1.0), groups: groups_down };
+    let to_noise = Works { kt: kt(&u_up, &up.log_ratio, -1.0), groups };
     let (value, std_error) = bennett_by_groups(&to_data, &to_noise, N_GROUPS);
     let found = crooks(&to_data.kt, &to_noise.kt)?;
-    // The median: some paths end where the molecule cannot be.
-    let mut sorted = to_data.kt.clone();
-    sorted.sort_by(f64::total_cmp);
-    let median = sorted[sorted.len() / 2];
     Ok(BothWays {
         name: end.name.clone(),
         log_z: -value,
         log_z_std_error: std_error,
-        dissipated_to_data_kt: median - value,
+        // The median: some paths end where the molecule cannot be.
+        dissipated_to_data_kt: to_data.median() - value,
         dissipated_to_noise_kt: found.dissipated_reverse_kt,
         overlap: found.overlap,
         n_physical_evaluations: (u_up.len() + u_down.len()) as u64,

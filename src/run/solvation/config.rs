@@ -8,6 +8,7 @@ use super::absolute::AbsoluteSettings;
 use super::annealed::AnnealedSettings;
 use super::both_ways::BothWaysSettings;
 use super::classical::ClassicalSettings;
+use super::escorted::EscortedSettings;
 use super::learned::IntegrationSettings;
 use super::learning::{LearningSettings, short_training};
 use crate::error::{Error, Result};
@@ -56,6 +57,9 @@ pub struct SolvationConfig {
     /// Thermodynamic integration and the direct estimate along them.
     #[serde(default)]
     pub integration: IntegrationSettings,
+    /// The velocity between the two ensembles, and paths along it.
+    #[serde(default)]
+    pub escorted: EscortedSettings,
     /// Switching, sequential Monte Carlo and replica exchange along them.
     #[serde(default)]
     pub annealed: AnnealedSettings,
@@ -160,17 +164,20 @@ pub enum RoadKind {
     Scores,
     /// Paths between each ensemble and noise along energies learned of it, in both directions.
     Corrected,
+    /// Paths from each ensemble to the other along a learned velocity and the scores of the first of the energies
+    /// between the ensembles.
+    Escorted,
     /// Annealing, sequential Monte Carlo and replica exchange along the first of the energies between the ensembles.
     Annealed,
     /// Particles from noise to each end.
     Absolute,
-    /// Those of `corrected` and `annealed` that are travelled, along energies that nobody trained.
+    /// Those of `corrected`, `escorted` and `annealed` that are travelled, along energies that nobody trained.
     Untrained,
 }
 
 fn all_roads() -> Vec<RoadKind> {
-    use RoadKind::{Absolute, Annealed, Classical, Corrected, Learned, Scores, Untrained};
-    vec![Classical, Learned, Scores, Corrected, Annealed, Absolute, Untrained]
+    use RoadKind::{Absolute, Annealed, Classical, Corrected, Escorted, Learned, Scores, Untrained};
+    vec![Classical, Learned, Scores, Corrected, Escorted, Annealed, Absolute, Untrained]
 }
 
 /// Frames of both ends; those that are not given are simulated.
@@ -212,9 +219,11 @@ impl SolvationConfig {
         if let Some(twice) = self.roads.iter().enumerate().find(|(k, road)| self.roads[..*k].contains(road)) {
             return Err(Error::config("roads", format!("has {:?} twice", twice.1), ""));
         }
-        if self.takes(RoadKind::Annealed) && !self.takes(RoadKind::Learned) {
-            let message = "has `annealed` without `learned`: it follows a learned path";
-            return Err(Error::config("roads", message, "add \"learned\""));
+        for (kind, name) in [(RoadKind::Annealed, "annealed"), (RoadKind::Escorted, "escorted")] {
+            if self.takes(kind) && !self.takes(RoadKind::Learned) {
+                let message = format!("has `{name}` without `learned`: it follows a learned path");
+                return Err(Error::config("roads", message, "add \"learned\""));
+            }
         }
         if self.n_models == 0 || self.n_models > 100 {
             return Err(Error::config("n_models", format!("must be 1 to 100, found {}", self.n_models), ""));
@@ -226,11 +235,20 @@ impl SolvationConfig {
         }
         self.frames.simulation.validate("frames.simulation")?;
         self.learning.validate("learning")?;
+        if !self.learning.learns_energies() {
+            let message = "learns no energy";
+            return Err(Error::config(
+                "learning.train.stages",
+                message,
+                "a velocity belongs to `escorted.train`",
+            ));
+        }
         if !self.learning.noise.has_two_ends() {
             let message = "leads from data to noise, and there are two ensembles to join";
             return Err(Error::config("learning.noise.kind", message, "use kind = \"interpolant\""));
         }
         self.integration.validate("integration")?;
+        self.escorted.validate("escorted", &self.learning)?;
         self.annealed.validate("annealed")?;
         self.corrected.validate("corrected")?;
         self.diffusion.learning().validate("diffusion")?;

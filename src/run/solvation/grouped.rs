@@ -47,6 +47,13 @@ impl Works {
         kept.iter().sum::<f64>() / kept.len() as f64
     }
 
+    /// Their median, the upper of two; not a number without any.
+    pub fn median(&self) -> f64 {
+        let mut sorted = self.kt.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+    }
+
     /// Standard deviation.
     pub fn deviation(&self) -> f64 {
         let mean = self.mean(None);

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::ends::{Ends, Molecule};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::EnergyModel;
 use crate::model::checkpoint::{self, ModelCard, bead_types};
 use crate::model::data::{End, Pairing, TrainingData};
@@ -15,7 +15,8 @@ use crate::potential::{Noise, PotentialPath};
 use crate::random::Streams;
 use crate::run::control::Control;
 use crate::run::training::{Training, seconds_trained};
-use crate::training::{TrainSettings, Trainer, validate};
+use crate::training::objective::velocity_matching::NAME as VELOCITY;
+use crate::training::{TrainSettings, Trainer};
 
 /// What is learned and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,7 +63,12 @@ impl LearningSettings {
     /// Checks the settings; `place` is their key path.
     pub fn validate(&self, place: &str) -> Result<()> {
         self.noise.validate(&format!("{place}.noise"))?;
-        self.train.validate()?;
+        self.train.validate(&format!("{place}.train"))?;
+        if self.learns_energies() && self.kinds().any(|kind| kind == Some(VELOCITY)) {
+            let message =
+                "has `velocity_matching` among objectives of energies: a velocity has a model of its own";
+            return Err(Error::config(format!("{place}.train.stages"), message, ""));
+        }
         NETWORKS.build(&format!("{place}.network"), self.network.clone(), &()).map(|_| ())
     }
 
@@ -76,6 +82,17 @@ impl LearningSettings {
         }
         alone.train.stages.retain(|stage| !stage.objectives.is_empty());
         alone
+    }
+
+    /// Whether the model will be an energy, and not a velocity.
+    pub fn learns_energies(&self) -> bool {
+        self.kinds().any(|kind| kind != Some(VELOCITY))
+    }
+
+    /// The kinds of all objectives.
+    fn kinds(&self) -> impl Iterator<Item = Option<&str>> {
+        let objectives = self.train.stages.iter().flat_map(|stage| &stage.objectives);
+        objectives.map(|objective| objective.get("kind").and_then(toml::Value::as_str))
     }
 
     /// Conformations at which training evaluates the network.
@@ -104,16 +121,11 @@ impl<'a> From<&'a EnergyModel> for LearnedPath<'a> {
 
 /// What training gave.
 pub struct Learned {
-    /// The energies.
+    /// The energies, or the potential of the velocity.
     pub model: EnergyModel,
-    /// Held-out loss of denoising score matching per degree of freedom, by log(a²/g²).
-    pub held_out_loss: Vec<(f64, f64)>,
     /// Wall clock of the training, over all of its sessions.
     pub seconds: f64,
 }
-
-/// Noise levels of the final held-out loss.
-const VALIDATION_LEVELS: usize = 32;
 
 /// The model before its first step.
 pub fn untrained(
@@ -155,12 +167,13 @@ pub fn learn(
     let model = if directory.join("model.toml").is_file() {
         checkpoint::load(directory)?.0
     } else {
-        std::fs::create_dir_all(directory).map_err(crate::error::Error::io("create", directory))?;
+        std::fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
         let initial = untrained(ends, molecule, settings, &streams)?;
         let trainer = Trainer::new(initial, &settings.train, data, streams)?;
         let training = Training {
             settings: &settings.train,
-            held_out: Some(of_held_out),
+            // Scores are what the held-out loss is about.
+            held_out: settings.learns_energies().then_some(of_held_out),
             streams,
             directory,
             run,
@@ -181,6 +194,5 @@ pub fn learn(
         checkpoint::save(directory, &model, &card)?;
         model
     };
-    let held_out_loss = validate(&model, &of_held_out, &streams, VALIDATION_LEVELS)?;
-    Ok(Learned { model, held_out_loss, seconds: seconds_trained(directory) })
+    Ok(Learned { model, seconds: seconds_trained(directory) })
 }

@@ -8,6 +8,8 @@
 //!   learning_1/ …       energies learned with classification, one for each model
 //!   learning_scores_1/ …  the same steps without it
 //!   learned_1/ …        integration along them
+//!   learning_velocity/  the velocity that belongs to the first of them
+//!   escorted/           paths along both
 //!   annealed/           exact roads along the first of them
 //!   diffusion_vacuum/  diffusion_solvent/   energies between each ensemble and noise
 //!   corrected_vacuum/ …  corrected/   paths between them in both directions
@@ -28,6 +30,7 @@ mod closed_form_tests;
 pub mod config;
 pub mod counted;
 pub mod ends;
+pub mod escorted;
 pub mod grouped;
 pub mod learned;
 pub mod learning;

@@ -90,7 +90,7 @@ fn roads(table: &Table, plan: &Plan) -> Section {
         reference: table.reference().map(|road| (road.value_kt, road.std_error_kt)),
     };
     let caption = "Dots with one standard error; the band is twice the error of the reference. A triangle lies outside \
-                   of the scale. Classical, corrected, annealed and absolute roads are exact up to their errors; learned roads \
+                   of the scale. Classical, corrected, escorted, annealed and absolute roads are exact up to their errors; learned roads \
                    carry the error of their model as well.";
     section.figure(figure.draw(), caption);
     section
@@ -156,8 +156,10 @@ fn works(run: &Path) -> Result<Option<Section>> {
     let mut charts = Vec::new();
     for (part, title) in [
         ("classical", "Switching λ"),
-        ("annealed", "Along the learned path"),
-        ("annealed_untrained", "The same without training"),
+        ("escorted", "Escorted by a learned velocity"),
+        ("escorted_untrained", "Escorted, without training"),
+        ("annealed", "Annealed along the learned path"),
+        ("annealed_untrained", "Annealed, without training"),
     ] {
         let path = run.join(part).join("details.json");
         if !path.is_file() {

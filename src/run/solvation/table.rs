@@ -59,6 +59,7 @@ impl Table {
         }
         let exact = [
             (RoadKind::Corrected, "corrected", "Corrected: between each ensemble and noise, both ways"),
+            (RoadKind::Escorted, "escorted", "Corrected: escorted by a learned velocity"),
             (RoadKind::Annealed, "annealed", "Corrected: annealed along the energies between the ensembles"),
             (RoadKind::Absolute, "absolute", "Absolute: from noise to each end"),
         ];

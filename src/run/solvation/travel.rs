@@ -3,16 +3,16 @@
 use std::path::Path;
 
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::absolute::{AbsoluteEnd, absolute_end};
 use super::both_ways::{BothWays, both_ways, through_noise};
 use super::config::RoadKind;
 use super::ends::{EndState, Ends, Molecule};
-use super::grouped::LearnedRoad;
+use super::grouped::{LearnedRoad, Works};
 use super::learning::{learn, untrained};
 use super::plan::Plan;
-use super::{absolute, annealed, classical, learned};
+use super::{absolute, annealed, classical, escorted, learned};
 use crate::error::Result;
 use crate::potential::{AtLambda, AtTemperature, Precision};
 use crate::random::Streams;
@@ -33,6 +33,8 @@ mod streams_of {
     pub const UNTRAINED: u64 = 5;
     /// And the next one.
     pub const DIFFUSION: u64 = 6;
+    pub const VELOCITY: u64 = 8;
+    pub const ESCORTED: u64 = 9;
     pub const MODEL: u64 = 100;
     pub const INTEGRATION: u64 = 10_000;
 }
@@ -176,6 +178,49 @@ pub(super) fn travel(plan: &Plan, parts: &mut Parts) -> Result<()> {
         true => &[(true, ""), (false, "_untrained")][..],
         false => &[(true, "")],
     };
+    if config.takes(RoadKind::Escorted) {
+        let (learning, of_velocity) = (&config.learning, config.escorted.learning(&config.learning));
+        let own = streams.derive(streams_of::VELOCITY);
+        let trained = |directory: &Path, control: &Control| {
+            learn(&ends, &molecule, &of_velocity, directory, &run, "learning velocity", own, control)
+        };
+        let velocity =
+            parts.part("learning_velocity", |directory, control| trained(directory, control).map(|_| ()))?;
+        let layout = parts.layout();
+        for &(is_trained, suffix) in variants {
+            let name = format!("escorted{suffix}");
+            parts.part(&name, |directory, control| {
+                let of_model = streams.derive(streams_of::MODEL + 1);
+                let (model, velocity, seconds) = if is_trained {
+                    let energies = layout.finished("learning_1")?;
+                    let part = "learning 1";
+                    let energies =
+                        learn(&ends, &molecule, learning, &energies, &run, part, of_model, control)?;
+                    let velocity = trained(&velocity, control)?;
+                    (energies.model, velocity.model, energies.seconds + velocity.seconds)
+                } else {
+                    let energies = untrained(&ends, &molecule, learning, &of_model)?;
+                    (energies, untrained(&ends, &molecule, &of_velocity, &own)?, 0.0)
+                };
+                let mut progress = fractions(control, &run, &name.replace('_', " "));
+                let found = escorted::escorted(
+                    &ends,
+                    learning.pairing,
+                    (&model).into(),
+                    &velocity,
+                    &config.escorted,
+                    &streams.derive(streams_of::ESCORTED).derive(u64::from(is_trained)),
+                    &mut progress,
+                )?;
+                let road = &found.bar.road;
+                control.progress().end(&format!("{:.3} ± {:.3} kT", road.value_kt, road.std_error_kt));
+                write_works(directory, &found.works, json!({}))?;
+                let mut row = found.bar;
+                row.road.name += suffix;
+                store(directory, [with_frames(row, seconds)])
+            })?;
+        }
+    }
     let annealed_variants = if config.takes(RoadKind::Annealed) { variants } else { &[] };
     for &(is_trained, suffix) in annealed_variants {
         let layout = parts.layout();
@@ -203,11 +248,9 @@ pub(super) fn travel(plan: &Plan, parts: &mut Parts) -> Result<()> {
             control
                 .progress()
                 .end(&format!("{:.3} ± {:.3} kT", found.bar.road.value_kt, found.bar.road.std_error_kt));
-            write_json(
-                &directory.join("details.json"),
-                &json!({ "works": { "forward_kt": found.works[0].kt, "reverse_kt": found.works[1].kt },
-                    "smc_directions_kt": found.smc_directions, "levels": found.schedule.lambda.len() }),
-            )?;
+            let levels = found.schedule.lambda.len();
+            let more = json!({ "smc_directions_kt": found.smc_directions, "levels": levels });
+            write_works(directory, &found.works, more)?;
             let mbar = found.mbar.map(|(row, _)| row);
             let rows = [Some(found.bar), found.smc, mbar].into_iter().flatten();
             store(
@@ -293,6 +336,12 @@ pub(super) fn travel(plan: &Plan, parts: &mut Parts) -> Result<()> {
         finish("absolute", "", absolute::absolute(first, second, &known))?;
     }
     Ok(())
+}
+
+/// Stores works in both directions, and what else there is to say, for the report.
+fn write_works(directory: &Path, works: &[Works; 2], mut details: Value) -> Result<()> {
+    details["works"] = json!({ "forward_kt": works[0].kt, "reverse_kt": works[1].kt });
+    write_json(&directory.join("details.json"), &details)
 }
 
 /// Stores the rows of a part.

@@ -88,6 +88,7 @@ mod tests {
                     diffusions: &[1.0],
                     noise: &[],
                     scores: &[],
+                    displacements: &[],
                     gradients: &[],
                     energies: &[*own],
                     mirrored: &[*mirrored],

@@ -9,6 +9,7 @@ pub mod denoising_score_matching;
 pub mod diffusive_classification;
 pub mod mirror_classification;
 pub mod target_score_matching;
+pub mod velocity_matching;
 
 use crate::registry::{Registry, entry};
 
@@ -20,6 +21,7 @@ pub static OBJECTIVES: Registry<dyn Objective, ()> = Registry::new(
         entry::<diffusive_classification::DiffusiveClassification, _, _>("diffusive_classification"),
         entry::<mirror_classification::MirrorClassification, _, _>("mirror_classification"),
         entry::<target_score_matching::TargetScoreMatching, _, _>("target_score_matching"),
+        entry::<velocity_matching::VelocityMatching, _, _>(velocity_matching::NAME),
     ],
 );
 
@@ -40,6 +42,8 @@ pub struct Point<'a> {
     pub noise: &'a [f64],
     /// Conditional scores of the data end, ∂ log p/∂x₀ / a(t_k), `[k][3n]`: empty where forces are not known.
     pub scores: &'a [f64],
+    /// x₁ − x₀ − 2 b x_k/c² of the two ends, `[k][3n]`: empty where there is one.
+    pub displacements: &'a [f64],
     /// ∂u/∂x at (x_k, t_k), `[k][3n]`; empty when no objective asks for it.
     pub gradients: &'a [f64],
     /// u(x_k, t_j) at `k * K + j`; only the diagonal is set when no objective asks for more.
@@ -84,6 +88,11 @@ pub trait Objective: Send + Sync {
         false
     }
 
+    /// Does it read displacements between two ensembles?
+    fn needs_displacements(&self) -> bool {
+        false
+    }
+
     /// The loss of one data point; adds `weight` times its derivatives.
     fn add(&self, point: &Point, weight: f64, cotangent: &mut Cotangent) -> f64;
 }
@@ -104,7 +113,7 @@ mod tests {
             buffer
         };
         let (noise, gradients, energies, offsets) = (normal(k * n), normal(k * n), normal(k * k), normal(k));
-        let (scores, mirrored) = (normal(k * n), normal(k));
+        let (scores, displacements, mirrored) = (normal(k * n), normal(k * n), normal(k));
         let scales = [0.9, 0.8, 0.4];
         let (times, deviations, diffusions) = ([0.01, 0.3, 0.7], [0.1, 0.5, 0.9], [0.3, 6.0, 14.0]);
         for entry in OBJECTIVES.entries {
@@ -121,6 +130,7 @@ mod tests {
                     diffusions: &diffusions,
                     noise: &noise,
                     scores: &scores,
+                    displacements: &displacements,
                     gradients,
                     energies,
                     mirrored,

@@ -125,6 +125,7 @@ mod tests {
                 diffusions: &[1.0],
                 noise: z,
                 scores: &scores,
+                displacements: &[],
                 gradients: &gradients,
                 energies: &[0.0],
                 mirrored: &[],
