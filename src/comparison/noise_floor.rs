@@ -454,9 +454,9 @@ mod tests {
         let kish = crate::free_energy::weights::effective_sample_size(&weights) as usize;
         let equal = noise_floor(&metrics, &pool, None, kish, 20_000, 20, &Streams::new(6)).unwrap();
         assert!(equal[0].floor.value > 1.1 * mean, "{} {mean}", equal[0].floor);
-        // A surface that is wrong lies above: a third of the weight is elsewhere.
+        // A surface that is wrong lies above: one half of it has too little.
         let wrong: Vec<f64> = (weights.iter().zip(x.chunks(2)))
-            .map(|(weight, x)| if x[0] > 0.3 { 0.5 * weight } else { *weight })
+            .map(|(weight, x)| if x[0] > 0.0 { 0.2 * weight } else { *weight })
             .collect();
         let sample = Sample::new(&x).unwrap().with_weights(&wrong).unwrap();
         let excess = metrics[0].of_samples(&sample, &reference) - floor.value;
