@@ -39,6 +39,10 @@ fn the_fixed_point_of_diffusive_classification_is_mbar() {
             let mut cotangent =
                 Cotangent { gradients: &mut [], energies: &mut unused, mirrored: &mut [], offsets: &mut sum };
             let point = Point {
+                drifts: &[-1.0; 16],
+                variances: &[1.0; 16],
+                n_data: 4,
+                positions: &[],
                 degrees_of_freedom: 1,
                 times: &[0.1, 0.2, 0.3, 0.4],
                 deviations: &[1.0; 4],

@@ -21,7 +21,7 @@ pub fn batch(model: &EnergyModel, data: &[f32], n_points: usize, n_times: usize)
     let space = Space::Centered { n_particles: model.architecture.n_beads };
     let mut batch = Batch::default();
     let data = TrainingData::of_frames(space, data);
-    batch.draw(&data, model.noise(), &times, n_points, &Streams::new(1), 0);
+    batch.draw(&data, model.noise(), &times, Default::default(), n_points, &Streams::new(1), 0);
     batch
 }
 

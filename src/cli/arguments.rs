@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use kirkwood::Result;
 use kirkwood::run::{Request, Variants};
 
+use super::benchmark::OfBenchmark;
 use super::energy::OfEnergy;
 use super::estimate::OfEstimate;
 use super::pmf::OfPmf;
@@ -55,6 +56,8 @@ pub enum Command {
     Simulate(OfSimulation),
     /// The free energy of bringing a molecule from vacuum into an implicit solvent
     Solvate(OfSolvate),
+    /// Ways to learn energies, side by side on problems with known answers
+    Benchmark(OfBenchmark),
     /// What a configuration can name, with examples
     List {
         /// One kind of thing, for example `network`

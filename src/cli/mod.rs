@@ -10,6 +10,7 @@
 )]
 
 mod arguments;
+mod benchmark;
 mod energy;
 mod estimate;
 mod output;
@@ -66,6 +67,18 @@ pub fn main() -> ExitCode {
 
 fn dispatch(arguments: &Arguments) -> Result<ExitCode> {
     match &arguments.command {
+        Command::Check(of_run) if run::benchmark::is_benchmark(&of_run.config) => {
+            let plan = run::benchmark::Plan::resolve(&of_run.request()?, None)?;
+            print_plan(arguments, &plan.to_json(), plan.text(), &plan.sentence());
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Benchmark(of_benchmark) => {
+            use_threads(of_benchmark.threads());
+            let control = Control::new(bars(arguments));
+            stop_on_interrupt(&control)?;
+            let (request, suite) = of_benchmark.request();
+            Ok(finish(arguments, &run::benchmark::run(&request, suite, &control)?))
+        }
         Command::Check(of_run) if run::solvation::is_solvation(&of_run.config) => {
             let plan = run::solvation::check(&of_run.request()?)?;
             print_plan(arguments, &plan.to_json(), plan.text(), &plan.sentence());

@@ -449,7 +449,7 @@ mod tests {
         let f = ethane();
         let mut program = Program::default();
         let variance = program.time(1);
-        let x = program.coordinates(8);
+        let x = program.coordinates((3, 8));
         let values = f.program(&mut program, x, variance);
         assert_eq!(program.rows(values), f.len());
         program.linear(values, 1, None, Init::Zero);

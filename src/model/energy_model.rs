@@ -104,7 +104,7 @@ impl EnergyModel {
 
     /// Degrees of freedom, 3n − 3.
     pub fn degrees_of_freedom(&self) -> usize {
-        3 * self.architecture.n_beads - 3
+        self.space().degrees_of_freedom()
     }
 
     /// The Gaussian part of u: coefficient of |x|²/2 and constant.
@@ -125,20 +125,24 @@ impl EnergyModel {
         self.pool.lock().expect("no thread panics with the pool").push(workspace);
     }
 
+    /// Writes a vector `[item][coordinate]` of one lane into a chunk, `[coordinate][item][lane]`.
+    pub fn scatter<X: Copy + Into<f64>>(&self, lane: usize, vector: &[X], chunk: &mut [f32]) {
+        let (n_coordinates, n_items) = self.architecture.shape();
+        for (item, coordinates) in vector.chunks_exact(n_coordinates).enumerate() {
+            for (coordinate, &value) in coordinates.iter().enumerate() {
+                let value: f64 = value.into();
+                chunk[(coordinate * n_items + item) * self.lanes + lane] = value as f32;
+            }
+        }
+    }
+
     /// Loads a chunk of at most [`EnergyModel::lanes`] conformations, `[conformation][bead][xyz]`; missing lanes
     /// repeat the first one.
     pub fn load<X: Copy + Into<f64>>(&self, workspace: &mut Workspace, t: &[f64], x: &[X]) {
-        let size = 3 * self.architecture.n_beads;
+        let size = self.space().dimension();
         for lane in 0..self.lanes {
             let source = if lane < t.len() { lane } else { 0 };
-            let frame = &x[source * size..][..size];
-            let coordinates = workspace.coordinates_mut();
-            for (bead, xyz) in frame.chunks_exact(3).enumerate() {
-                for (axis, &value) in xyz.iter().enumerate() {
-                    let value: f64 = value.into();
-                    coordinates[(axis * self.architecture.n_beads + bead) * self.lanes + lane] = value as f32;
-                }
-            }
+            self.scatter(lane, &x[source * size..][..size], workspace.coordinates_mut());
         }
         let n_rows = self.time_table.n_rows();
         let mut rows = vec![0.0_f32; n_rows];
@@ -173,7 +177,7 @@ impl EnergyModel {
 
     /// Adds the Gaussian part to ∂u/∂x of conformations.
     pub fn add_gaussian_gradient(&self, t: &[f64], x: &[f64], gradient: &mut [f64]) {
-        let size = 3 * self.architecture.n_beads;
+        let size = self.space().dimension();
         let frames = gradient.chunks_exact_mut(size).zip(x.chunks_exact(size));
         for ((gradient, x), &t) in frames.zip(t) {
             let (stiffness, _) = self.gaussian(t);
@@ -185,12 +189,12 @@ impl EnergyModel {
 
     /// ∂u/∂x of a chunk after `reverse`, with the Gaussian part, `[conformation][bead][xyz]`.
     pub fn unload_gradient(&self, workspace: &Workspace, t: &[f64], x: &[f64], gradient: &mut [f64]) {
-        let n_beads = self.architecture.n_beads;
+        let (n_coordinates, n_items) = self.architecture.shape();
         let network = workspace.coordinate_gradient();
-        for (lane, gradient) in gradient.chunks_exact_mut(3 * n_beads).enumerate() {
-            for (bead, xyz) in gradient.chunks_exact_mut(3).enumerate() {
-                for (axis, gradient) in xyz.iter_mut().enumerate() {
-                    *gradient = network[(axis * n_beads + bead) * self.lanes + lane].into();
+        for (lane, gradient) in gradient.chunks_exact_mut(n_coordinates * n_items).enumerate() {
+            for (item, coordinates) in gradient.chunks_exact_mut(n_coordinates).enumerate() {
+                for (coordinate, gradient) in coordinates.iter_mut().enumerate() {
+                    *gradient = network[(coordinate * n_items + item) * self.lanes + lane].into();
                 }
             }
         }
@@ -206,7 +210,7 @@ impl EnergyModel {
         gradient: Option<&'a mut [f64]>,
         run: impl Fn(&mut Workspace, &[f64], &[f64], &mut [f64], Option<&mut [f64]>) + Sync,
     ) {
-        let size = 3 * self.architecture.n_beads;
+        let size = self.space().dimension();
         let run = |t: &[f64], x: &[f64], u: &mut [f64], gradient: Option<&mut [f64]>| {
             let mut workspace = self.take_workspace();
             self.load(&mut workspace, t, x);
@@ -225,7 +229,7 @@ impl EnergyModel {
     }
 
     fn add_gaussian_energies(&self, t: &[f64], x: &[f64], u: &mut [f64]) {
-        let frames = x.chunks_exact(3 * self.architecture.n_beads);
+        let frames = x.chunks_exact(self.space().dimension());
         u.iter_mut().zip(t).zip(frames).for_each(|((u, &t), x)| *u += self.gaussian_energy(t, x));
     }
 }
@@ -240,7 +244,7 @@ fn copy_lanes(lanes: &[f32], u: &mut [f64]) {
 
 impl PotentialPath for EnergyModel {
     fn space(&self) -> Space {
-        Space::Centered { n_particles: self.architecture.n_beads }
+        self.architecture.space
     }
 
     fn range(&self) -> (f64, f64) {

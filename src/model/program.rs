@@ -77,7 +77,7 @@ pub enum Unary {
 /// One operation. Operands come earlier in the list.
 #[derive(Debug, Clone)]
 pub enum Op {
-    /// The coordinates: 3 rows (xyz), one item per bead.
+    /// The coordinates: 3 rows (xyz) and one item per bead, or a vector of one item.
     Coordinates,
     /// Rows `start..` of the per-conformation time vector (see `TimeTable`); one item.
     Time {
@@ -232,9 +232,15 @@ impl Program {
         self.nodes[value].items
     }
 
-    /// The coordinates of `n_beads` beads.
-    pub fn coordinates(&mut self, n_beads: usize) -> Value {
-        self.push(Op::Coordinates, 3, n_beads)
+    /// The coordinates: so many of each item, so many items.
+    pub fn coordinates(&mut self, (rows, items): (usize, usize)) -> Value {
+        self.push(Op::Coordinates, rows, items)
+    }
+
+    /// How many coordinates an item has, and how many items there are.
+    pub fn coordinate_shape(&self) -> (usize, usize) {
+        let coordinates = self.nodes.iter().find(|node| matches!(node.op, Op::Coordinates));
+        coordinates.map_or((0, 0), |node| (node.rows, node.items))
     }
 
     /// `rows` further rows of the time vector.

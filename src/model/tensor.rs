@@ -176,14 +176,14 @@ impl TensorProgram {
         tensor.to_dtype(self.compute.dtype)?.to_device(&self.compute.device)
     }
 
-    /// `[conformation][bead][xyz]` → `[xyz][bead][conformation]`
+    /// `[conformation][item][coordinate]` → `[coordinate][item][conformation]`
     fn upload_coordinates<X: Copy + Into<f64>>(&self, x: &[X], n: usize) -> TensorResult<Tensor> {
-        let n_beads = x.len() / (3 * n);
-        let at = |axis: usize, bead: usize, k: usize| x[(k * n_beads + bead) * 3 + axis].into();
-        let values = (0..3)
-            .flat_map(|axis| (0..n_beads).flat_map(move |bead| (0..n).map(move |k| at(axis, bead, k))))
+        let (rows, items) = self.program.coordinate_shape();
+        let at = |row: usize, item: usize, k: usize| x[(k * items + item) * rows + row].into();
+        let values = (0..rows)
+            .flat_map(|row| (0..items).flat_map(move |item| (0..n).map(move |k| at(row, item, k))))
             .collect();
-        self.upload(values, &[3, n_beads, n])
+        self.upload(values, &[rows, items, n])
     }
 
     /// `[conformation][row]` → `[row][conformation]`

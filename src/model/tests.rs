@@ -39,14 +39,18 @@ fn random_model(network: &dyn Network, n_beads: usize) -> (EnergyModel, Vec<f64>
         .map(|k| if n_beads > 8 && k + 2 >= n_beads { [n_beads - 3, k] } else { [k - 1, k] })
         .collect();
     let types = (0..n_beads).map(|bead| bead % 3).collect();
-    random_model_of(network, Architecture::new(types, bonds, Noise::default()))
+    let molecule = Architecture::new(types, bonds, Noise::default());
+    // Some networks are for vectors, of which the same numbers serve as well.
+    let vectors = Architecture::of_vectors(3 * n_beads, Noise::default());
+    let is_for_molecules = network.program(&molecule).is_ok();
+    random_model_of(network, if is_for_molecules { molecule } else { vectors })
 }
 
 fn random_model_of(network: &dyn Network, architecture: Architecture) -> (EnergyModel, Vec<f64>) {
-    let (streams, n_beads) = (Streams::new(11), architecture.n_beads);
-    let data = chain(n_beads, 200, &streams);
+    let streams = Streams::new(11);
+    let data = chain(architecture.space.dimension() / 3, 200, &streams);
     let frames: Vec<f32> = data.iter().map(|&x| x as f32).collect();
-    let of_frames = TrainingData::of_frames(Space::Centered { n_particles: n_beads }, &frames);
+    let of_frames = TrainingData::of_frames(architecture.space, &frames);
     let context = Context { architecture: &architecture, data: &of_frames, streams: &streams };
     let built = network.build(&context).unwrap();
     let mut weights = Weights::initial(&built.program, &streams);
@@ -64,8 +68,8 @@ fn random_model_of(network: &dyn Network, architecture: Architecture) -> (Energy
 
 /// Noised data at levels from one end of time to the other, as f32 numbers in f64.
 fn noised(model: &EnergyModel, data: &[f64], n: usize) -> (Vec<f64>, Vec<f64>) {
-    let (noise, size) = (*model.noise(), 3 * model.architecture.n_beads);
-    let space = PotentialPath::space(model);
+    let (noise, space) = (*model.noise(), PotentialPath::space(model));
+    let size = space.dimension();
     let times = noise.log_snr_grid(n - 1);
     let mut x = vec![0.0; n * size];
     for (k, frame) in x.chunks_exact_mut(size).enumerate() {
@@ -119,21 +123,20 @@ fn relative(found: impl IntoIterator<Item = f64>, expected: &[f64]) -> f64 {
     found.iter().zip(expected).map(|(f, e)| (f - e).abs()).fold(0.0, f64::max) / largest
 }
 
-/// `[xyz][bead][lane]` → `[lane][bead][xyz]`
-fn unlaned(values: &[f32], n_beads: usize) -> Vec<f64> {
-    let lanes = values.len() / (3 * n_beads);
-    let at =
-        |lane: usize, bead: usize, axis: usize| f64::from(values[(axis * n_beads + bead) * lanes + lane]);
+/// `[coordinate][item][lane]` → `[lane][item][coordinate]`
+fn unlaned(values: &[f32], (rows, items): (usize, usize)) -> Vec<f64> {
+    let lanes = values.len() / (rows * items);
+    let at = |lane: usize, item: usize, row: usize| f64::from(values[(row * items + item) * lanes + lane]);
     (0..lanes)
-        .flat_map(|lane| (0..n_beads).flat_map(move |bead| (0..3).map(move |axis| at(lane, bead, axis))))
+        .flat_map(|lane| (0..items).flat_map(move |item| (0..rows).map(move |row| at(lane, item, row))))
         .collect()
 }
 
-fn laned(values: &[f64], n_beads: usize, out: &mut [f32]) {
-    let lanes = values.len() / (3 * n_beads);
-    for (lane, frame) in values.chunks_exact(3 * n_beads).enumerate() {
+fn laned(values: &[f64], (rows, items): (usize, usize), out: &mut [f32]) {
+    let lanes = values.len() / (rows * items);
+    for (lane, frame) in values.chunks_exact(rows * items).enumerate() {
         for (k, &value) in frame.iter().enumerate() {
-            out[(k % 3 * n_beads + k / 3) * lanes + lane] = value as f32;
+            out[(k % rows * items + k / rows) * lanes + lane] = value as f32;
         }
     }
 }
@@ -164,10 +167,10 @@ fn the_fused_passes_agree_with_tensors_in_f64() {
                 }
             }
             let energies: Vec<f64> = workspace.energies().iter().map(|&u| u.into()).collect();
-            let gradient = unlaned(workspace.coordinate_gradient(), n_beads);
+            let gradient = unlaned(workspace.coordinate_gradient(), model.architecture.shape());
             workspace.tangent(program, weights, Direction::Time);
             let rates: Vec<f64> = workspace.energy_tangents().iter().map(|&u| u.into()).collect();
-            laned(&v, n_beads, workspace.coordinate_tangent_mut());
+            laned(&v, model.architecture.shape(), workspace.coordinate_tangent_mut());
             workspace.tangent(program, weights, Direction::Coordinates);
             let tangents: Vec<f64> = workspace.energy_tangents().iter().map(|&u| u.into()).collect();
             let e32: Vec<f32> = e.iter().map(|&e| e as f32).collect();
@@ -283,7 +286,7 @@ fn chunks_stay_in_cache_and_their_size_does_not_change_a_lane() {
     model.energies(&t, &x, &mut u).unwrap();
     // All in one chunk of 64, by hand.
     let mut workspace = Workspace::new(&model.program, 64);
-    laned(&x, 5, workspace.coordinates_mut());
+    laned(&x, (3, 5), workspace.coordinates_mut());
     let rows: Vec<f32> = time_rows(&model, &t, false).iter().map(|&row| row as f32).collect();
     rows.chunks(model.time_table.n_rows()).enumerate().for_each(|(lane, row)| workspace.set_time(lane, row));
     workspace.forward(&model.program, model.weights());
@@ -297,6 +300,9 @@ fn a_rotation_changes_nothing_and_a_reflection_does() {
     for (name, network) in networks() {
         let n_beads = 5;
         let (model, data) = random_model(&*network, n_beads);
+        if model.architecture.n_beads == 0 {
+            continue;
+        }
         let lanes = model.lanes();
         let (t, x) = noised(&model, &data, lanes);
         let energies = |x: &[f64]| -> Vec<f64> {
@@ -394,7 +400,8 @@ fn a_model_is_a_path_with_exact_derivatives() {
             (0..t.len()).map(|k| (15 * k..15 * k + 15).map(|i| gradient[i] * v[i] * step(k)).sum()).collect();
         let error = relative(found, &expected);
         assert!(error < 3e-3, "{name}: gradient {error}");
-        for frame in gradient.chunks_exact(15) {
+        let of_molecule = if model.architecture.n_beads > 0 { &gradient[..] } else { &[] };
+        for frame in of_molecule.chunks_exact(15) {
             let net: f64 = frame.iter().step_by(3).sum();
             assert!(net.abs() < 1e-9 * frame.iter().map(|g| g.abs()).sum::<f64>());
         }

@@ -5,6 +5,7 @@
 
 pub mod alchemical;
 pub mod beads;
+pub mod benchmark;
 pub mod catalogue;
 pub mod config;
 pub mod control;
@@ -110,6 +111,9 @@ pub fn check(request: &Request) -> Result<Plan> {
 
 /// The main job: every stage of the main configuration and its variants, then the report.
 pub fn run(request: &Request, control: &Control) -> Result<Outcome> {
+    if benchmark::is_benchmark(&request.config) {
+        return benchmark::run(request, None, control);
+    }
     if solvation::is_solvation(&request.config) {
         return solvation::run(request, control);
     }

@@ -3,7 +3,7 @@
 use rand::Rng as _;
 use rayon::prelude::*;
 
-use super::times::TimeSettings;
+use super::times::{Coupling, TimeSettings};
 use crate::model::data::{DataPoints, GROUP, TrainingData};
 use crate::potential::Noise;
 use crate::random::{Purpose, Streams};
@@ -37,6 +37,7 @@ impl Batch {
         data: &TrainingData,
         noise: &Noise,
         times: &TimeSettings,
+        coupling: Coupling,
         n_points: usize,
         streams: &Streams,
         step: u64,
@@ -73,6 +74,7 @@ impl Batch {
                 let clock = point * k..(point + 1) * k;
                 let quantile = ((group * GROUP + point) as f64 + rng.random::<f64>()) / n_points as f64;
                 times.draw(noise, quantile, &mut rng, &mut t[clock.clone()], &mut levels[clock.clone()]);
+                coupling.arrange(noise, &mut t[clock.clone()]);
                 let end = if data.second.is_some() {
                     point * size..(point + 1) * size
                 } else {
@@ -81,14 +83,18 @@ impl Batch {
                 };
                 for idx in clock.clone() {
                     let at = idx * size;
-                    if idx > clock.start && times.shared_noise {
-                        z.copy_within(clock.start * size..(clock.start + 1) * size, at);
-                    } else {
-                        space.fill_normal(&mut rng, &mut z[at..at + size]);
-                    }
+                    let (before, here) = z.split_at_mut(at);
+                    let (before, here) = (&before[clock.start * size..], &mut here[..size]);
+                    space.fill_normal(&mut rng, here);
+                    couple(coupling, noise, &t[clock.start..=idx], before, here);
                     let t = t[idx];
                     let (a, b, g) = (noise.scale(t), noise.partner_scale(t), noise.deviation(t));
                     let x = &mut x[at..at + size];
+                    if idx > clock.start && coupling == Coupling::Gaussian {
+                        let width = noise.total_variance(t).sqrt();
+                        x.iter_mut().zip(&z[at..at + size]).for_each(|(x, z)| *x = width * z);
+                        continue;
+                    }
                     let rest = ends.first[end.clone()].iter().zip(&z[at..at + size]);
                     x.iter_mut().zip(rest).for_each(|(x, (x0, z))| *x = a * x0 + g * z);
                     if let Some(second) = ends.second.get(end.clone()) {
@@ -110,4 +116,59 @@ impl Batch {
             }
         });
     }
+}
+
+/// Makes the fresh noise of a point, the last of `times`, what the coupling wants; `before` holds the noise of the
+/// points before it.
+fn couple(coupling: Coupling, noise: &Noise, times: &[f64], before: &[f64], z: &mut [f64]) {
+    let (size, k) = (z.len(), times.len() - 1);
+    if k == 0 {
+        return;
+    }
+    let first = &before[..size];
+    match coupling {
+        Coupling::Independent | Coupling::Gaussian => {}
+        Coupling::Transition => {
+            let (earlier, t) = (times[k - 1], times[k]);
+            let (g, g_before) = (noise.deviation(t), noise.deviation(earlier));
+            let kept = noise.scale(t) / noise.scale(earlier) * g_before / g;
+            let drawn = (1.0 - kept * kept).max(0.0).sqrt();
+            let last = &before[(k - 1) * size..];
+            z.iter_mut().zip(last).for_each(|(z, before)| *z = kept * before + drawn * *z);
+        }
+        Coupling::Perturbed(size_of_step) => {
+            let width = noise.total_variance(times[0]).sqrt() / noise.deviation(times[0]);
+            let step = size_of_step * width / (size as f64).sqrt();
+            z.iter_mut().zip(first).for_each(|(z, first)| *z = first + step * *z);
+        }
+        // Points 0 and 1 are z ± ε ξ, as 2 and 3; each is normal as a whole.
+        Coupling::Twins(epsilon) => {
+            let norm = (1.0 + epsilon * epsilon).sqrt();
+            match k {
+                // Point 0 is z + ε ξ: of the two, given their sum, the difference is drawn here.
+                1 => twin(first, epsilon, norm, z),
+                2 => {
+                    // The middle of the first pair, displaced anew.
+                    let second = &before[size..2 * size];
+                    for ((z, a), b) in z.iter_mut().zip(first).zip(second) {
+                        *z = 0.5 * (a + b) + epsilon / norm * *z;
+                    }
+                }
+                3 => {
+                    let (second, third) = (&before[size..2 * size], &before[2 * size..3 * size]);
+                    for (((z, a), b), c) in z.iter_mut().zip(first).zip(second).zip(third) {
+                        *z = a + b - c;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// z₋ of a pair (z ± ε ξ)/√(1 + ε²) given z₊: regression on z₊, and what it leaves open.
+fn twin(plus: &[f64], epsilon: f64, norm: f64, minus: &mut [f64]) {
+    let correlation = (1.0 - epsilon * epsilon) / (norm * norm);
+    let open = (1.0 - correlation * correlation).sqrt();
+    minus.iter_mut().zip(plus).for_each(|(minus, plus)| *minus = correlation * plus + open * *minus);
 }

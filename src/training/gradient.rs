@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::batch::Batch;
 use super::objective::{Cotangent, Objective, Point};
+use super::times::Coupling;
 use crate::error::Result;
 use crate::model::EnergyModel;
 use crate::model::fused::{Direction, Workspace};
@@ -20,6 +21,12 @@ pub struct Weighted {
     pub objective: Box<dyn Objective>,
     /// Its weight.
     pub weight: f64,
+}
+
+/// How these objectives want the points of a data point to belong together; the first that cares decides.
+pub fn coupling(objectives: &[Weighted]) -> Coupling {
+    let all = objectives.iter().map(|o| o.objective.coupling());
+    all.into_iter().find(|coupling| *coupling != Coupling::Independent).unwrap_or_default()
 }
 
 /// Chunks are dealt to so many groups, each with its own sum, so that the order of summation does not
@@ -107,6 +114,7 @@ impl GradientEngine {
 /// Lanes of a batch that are evaluated together, and what is known about them.
 struct Lanes<'a> {
     model: &'a EnergyModel,
+    coupling: Coupling,
     objectives: &'a [Weighted],
     offsets: &'a [f64],
     n_points: usize,
@@ -142,6 +150,7 @@ impl<'a> Lanes<'a> {
         let vectors = lanes.start * size..lanes.end * size;
         Self {
             model,
+            coupling: coupling(objectives),
             objectives,
             offsets,
             n_points: batch.n_points,
@@ -226,6 +235,8 @@ impl<'a> Lanes<'a> {
         let scale = |&t: &f64| noise.scale(t).max(noise.partner_scale(t));
         let scales: Vec<f64> = self.times.iter().map(scale).collect();
         let diffusions: Vec<f64> = self.times.iter().map(|&t| noise.diffusion(t)).collect();
+        let drifts: Vec<f64> = self.times.iter().map(|&t| noise.drift(t)).collect();
+        let variances: Vec<f64> = self.times.iter().map(|&t| noise.total_variance(t)).collect();
         let offset = |&level: &usize| self.offsets.get(level).copied().unwrap_or(0.0);
         let offsets: Vec<f64> = self.levels.iter().map(offset).collect();
         let mut slopes = Slopes {
@@ -244,6 +255,10 @@ impl<'a> Lanes<'a> {
                 deviations: &deviations[lanes.clone()],
                 scales: &scales[lanes.clone()],
                 diffusions: &diffusions[lanes.clone()],
+                drifts: &drifts[lanes.clone()],
+                variances: &variances[lanes.clone()],
+                n_data: self.coupling.n_data(k),
+                positions: &self.x[lane * size..(lane + k) * size],
                 noise: &self.noise[lane * size..(lane + k) * size],
                 scores: self.scores.get(lane * size..(lane + k) * size).unwrap_or_default(),
                 displacements: self.displacements.get(lane * size..(lane + k) * size).unwrap_or_default(),
@@ -319,15 +334,10 @@ impl Group {
         };
         fill(&mut e, 0);
         if lanes.needs_gradients() {
-            let (n_beads, own_lanes) = (model.architecture.n_beads, own.lanes());
             let tangent = own.coordinate_tangent_mut();
             tangent.fill(0.0);
-            for (lane, direction) in slopes.directions.chunks_exact(3 * n_beads).enumerate() {
-                for (bead, xyz) in direction.chunks_exact(3).enumerate() {
-                    for (axis, &v) in xyz.iter().enumerate() {
-                        tangent[(axis * n_beads + bead) * own_lanes + lane] = v as f32;
-                    }
-                }
+            for (lane, direction) in slopes.directions.chunks_exact(model.space().dimension()).enumerate() {
+                model.scatter(lane, direction, tangent);
             }
             own.tangent(program, weights, Direction::Coordinates);
             own.reverse_tangent(program, weights, &e, &mut self.gradient);

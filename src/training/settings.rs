@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::gradient::Weighted;
+use super::gradient::{Weighted, coupling};
 use super::objective::OBJECTIVES;
 use super::optimizer::AdamSettings;
-use super::times::TimeSettings;
+use super::times::{Coupling, TimeSettings};
 use crate::error::{Error, Result};
 use crate::model::fused::MIN_LANES;
 
@@ -183,8 +183,32 @@ impl StageSettings {
         if objectives.is_empty() {
             return fail("objectives", "needs at least one objective".into());
         }
+        let coupling = coupling(&objectives);
+        if let Some(other) =
+            objectives.iter().find(|o| ![Coupling::Independent, coupling].contains(&o.objective.coupling()))
+        {
+            let message =
+                format!("`{}` needs points that another objective does not", other.objective.name());
+            return Err(Error::config(
+                format!("{place}.objectives"),
+                message,
+                "give each a stage of its own",
+            ));
+        }
+        if let Some(needed) = coupling.n_times().filter(|needed| *needed != self.times.n_times) {
+            let message = format!("must be {needed} for these objectives, found {}", self.times.n_times);
+            return fail("times.n_times", message);
+        }
+        if coupling != Coupling::Independent && self.times.n_levels > 0 {
+            return fail("times.n_levels", "must be 0 for these objectives".into());
+        }
+        let compares_times = |o: &Weighted| o.objective.needs_cross_energies();
+        if coupling.n_data(2) < 2 && objectives.iter().any(compares_times) {
+            let message = "compare times, and these points have one: give them a stage of their own".into();
+            return fail("objectives", message);
+        }
         if self.times.n_times < 2 && objectives.iter().any(|o| o.objective.needs_cross_energies()) {
-            let message = "diffusive classification compares times: n_times must be at least 2".into();
+            let message = "these objectives compare times: n_times must be at least 2".into();
             return fail("times.n_times", message);
         }
         Ok(())

@@ -96,7 +96,15 @@ fn the_gradient_of_a_step_is_the_derivative_of_its_loss() {
         let mut model = model(&data, true);
         let mut batch = Batch::default();
         let noise = *model.noise();
-        batch.draw(&training_data(&data32), &noise, &stage.times, 50, &Streams::new(3), 0);
+        batch.draw(
+            &training_data(&data32),
+            &noise,
+            &stage.times,
+            Default::default(),
+            50,
+            &Streams::new(3),
+            0,
+        );
         let mut engine = GradientEngine::default();
         let offsets: Vec<f64> = (0..n_levels).map(|k| 0.3 * k as f64).collect();
         let n = model.program.n_parameters();
@@ -201,7 +209,15 @@ fn every_device_gives_the_gradient_of_the_fused_executor() {
         let fused = model(&data, true);
         let mut batch = Batch::default();
         let noise = *fused.noise();
-        batch.draw(&training_data(&data32), &noise, &stage.times, 30, &Streams::new(3), 0);
+        batch.draw(
+            &training_data(&data32),
+            &noise,
+            &stage.times,
+            Default::default(),
+            30,
+            &Streams::new(3),
+            0,
+        );
         let n = fused.program.n_parameters();
         let evaluate = |model: &EnergyModel| {
             let mut gradient = vec![0.0; n];

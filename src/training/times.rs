@@ -29,8 +29,6 @@ pub struct TimeSettings {
     /// Draw all times from so many levels, uniform in log(a²/g²), with a free offset for each; 0: continuous.
     /// The offsets are not part of the model: its log Z along the path is then arbitrary, and not 0.
     pub n_levels: usize,
-    /// Do the K noised points of a data point share their noise?
-    pub shared_noise: bool,
 }
 
 impl Default for TimeSettings {
@@ -42,7 +40,63 @@ impl Default for TimeSettings {
             neighbour_fraction: 1.0,
             neighbour_step: 1.5,
             n_levels: 0,
-            shared_noise: false,
+        }
+    }
+}
+
+/// How the K points of a data point belong together; an objective says what it needs.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub enum Coupling {
+    /// Noised independently.
+    #[default]
+    Independent,
+    /// Two times, the later point noised further from the earlier one: a step of the process.
+    Transition,
+    /// The same time: the second point lies beside the first, displaced by a Gaussian of this root of the mean square
+    /// in units of the width of x_t. It is not noised data.
+    Perturbed(f64),
+    /// The same time: the second point is drawn from the Gaussian of the second moment of x_t. It is not noised data.
+    Gaussian,
+    /// Five points: two pairs x ± ε g ξ about one point at one time, and one point at a time that is a step of
+    /// [`Coupling::TWIN_STEP`] in log(a²/g²) away. All are noised data.
+    Twins(f64),
+}
+
+impl Coupling {
+    /// The distance in log(a²/g²) of the time that belongs to twins.
+    pub const TWIN_STEP: f64 = 0.05;
+
+    /// K, where it is fixed.
+    pub fn n_times(self) -> Option<usize> {
+        match self {
+            Self::Independent => None,
+            Self::Transition | Self::Perturbed(_) | Self::Gaussian => Some(2),
+            Self::Twins(_) => Some(5),
+        }
+    }
+
+    /// How many of K points are noised data; these come first.
+    pub fn n_data(self, n_times: usize) -> usize {
+        match self {
+            Self::Perturbed(_) | Self::Gaussian => 1,
+            _ => n_times,
+        }
+    }
+
+    /// Makes drawn times those of the coupling.
+    pub fn arrange(self, noise: &Noise, times: &mut [f64]) {
+        match self {
+            Self::Independent => {}
+            Self::Transition => times.sort_by(f64::total_cmp),
+            Self::Perturbed(_) | Self::Gaussian => times.fill(times[0]),
+            Self::Twins(_) => {
+                let here = noise.log_snr(times[0]);
+                let further = noise.time_at_log_snr(here - Self::TWIN_STEP);
+                let is_inside = further < noise.time_range().1;
+                let step = if is_inside { -Self::TWIN_STEP } else { Self::TWIN_STEP };
+                times.fill(times[0]);
+                times[4] = noise.time_at_log_snr(here + step);
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::batch::Batch;
 use super::calibration::calibrate;
-use super::gradient::{GradientEngine, Weighted};
+use super::gradient::{GradientEngine, Weighted, coupling};
 use super::optimizer::{self, Adam};
 use super::settings::{StageSettings, TrainSettings};
 use crate::error::{Error, Result};
@@ -165,8 +165,10 @@ impl<'a> Trainer<'a> {
             state.offset_moments = [vec![0.0; stage.times.n_levels], vec![0.0; stage.times.n_levels]];
         }
         let (noise, step) = (*self.model.noise(), state.step as u64);
-        self.batch.draw(&self.data, &noise, &stage.times, stage.batch_size, &self.streams, step);
         let objectives = &self.objectives[stage_idx];
+        let coupling = coupling(objectives);
+        let points = stage.batch_size;
+        self.batch.draw(&self.data, &noise, &stage.times, coupling, points, &self.streams, step);
         let losses =
             self.engine.evaluate(&self.model, &self.batch, objectives, &state.offsets, &mut self.gradient)?;
         let loss = losses.by_objective.iter().zip(objectives).map(|(loss, o)| loss * o.weight).sum::<f64>();

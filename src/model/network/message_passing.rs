@@ -151,6 +151,7 @@ fn bonds_between(architecture: &Architecture) -> Vec<Vec<usize>> {
 
 impl Network for MessagePassing {
     fn program(&self, architecture: &Architecture) -> Result<Program> {
+        architecture.require_molecule("message_passing")?;
         if architecture.n_beads < 2 {
             return Err(Error::config(
                 "model.network.kind = \"message_passing\"",
@@ -181,7 +182,7 @@ impl Network for MessagePassing {
             p.gather(row, class_of.clone())
         };
 
-        let x = p.coordinates(n);
+        let x = p.coordinates(architecture.shape());
         let difference = p.gather_pairs(x, swapped(&pairs), -1.0);
         let squared = p.dot(difference, difference);
         let (mean, inverse_deviation) = (of_class(&mut p, mean), of_class(&mut p, inverse_deviation));

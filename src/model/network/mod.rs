@@ -1,13 +1,14 @@
 //! Networks that a model can be made of; each is one file that builds a [`Program`].
 
 pub mod message_passing;
+pub mod vector;
 pub mod whitened;
 
 use super::data::TrainingData;
 use super::program::Program;
 use super::time_table::TimeTable;
-use crate::error::Result;
-use crate::potential::Noise;
+use crate::error::{Error, Result};
+use crate::potential::{Noise, Space};
 use crate::random::Streams;
 use crate::registry::{Registry, entry};
 
@@ -17,13 +18,16 @@ pub static NETWORKS: Registry<dyn Network, ()> = Registry::new(
     &[
         entry::<whitened::Whitened, _, _>("whitened"),
         entry::<message_passing::MessagePassing, _, _>("message_passing"),
+        entry::<vector::Vector, _, _>("vector"),
     ],
 );
 
 /// What a program depends on besides the settings of the network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Architecture {
-    /// Beads.
+    /// Where conformations live: beads with their centroid at the origin, or vectors.
+    pub space: Space,
+    /// Beads; none of a vector.
     pub n_beads: usize,
     /// A type for each bead; beads of equal type are treated alike by message passing.
     pub bead_types: Vec<usize>,
@@ -55,7 +59,31 @@ impl Architecture {
             }
         }
         dihedrals.sort_unstable();
-        Self { n_beads, bead_types, bonds, dihedrals, noise }
+        let space = Space::Centered { n_particles: n_beads };
+        Self { space, n_beads, bead_types, bonds, dihedrals, noise }
+    }
+
+    /// Vectors without any symmetry.
+    pub fn of_vectors(dimension: usize, noise: Noise) -> Self {
+        let space = Space::Euclidean { dimension };
+        Self { space, n_beads: 0, bead_types: vec![], bonds: vec![], dihedrals: vec![], noise }
+    }
+
+    /// Coordinates of one item and how many items there are: xyz of beads, or one vector.
+    pub fn shape(&self) -> (usize, usize) {
+        match self.space {
+            Space::Centered { n_particles } => (3, n_particles),
+            Space::Euclidean { dimension } => (dimension, 1),
+        }
+    }
+
+    /// Refuses vectors, for networks that are made for molecules.
+    fn require_molecule(&self, kind: &str) -> Result<()> {
+        if self.n_beads > 0 {
+            return Ok(());
+        }
+        let place = format!("model.network.kind = \"{kind}\"");
+        Err(Error::config(place, "is made for molecules, and these are vectors", "use kind = \"vector\""))
     }
 }
 

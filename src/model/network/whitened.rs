@@ -98,6 +98,7 @@ impl Settings<dyn Network, ()> for Whitened {
 
 impl Network for Whitened {
     fn program(&self, architecture: &Architecture) -> Result<Program> {
+        architecture.require_molecule("whitened")?;
         if architecture.n_beads > MAX_BEADS {
             return Err(Error::config(
                 "model.network.kind = \"whitened\"",
@@ -117,7 +118,7 @@ impl Network for Whitened {
         let signal = p.time(1);
         let smoothing = p.time(1);
 
-        let x = p.coordinates(architecture.n_beads);
+        let x = p.coordinates(architecture.shape());
         let f = features.program(&mut p, x, smoothing);
         let f = p.subtract(f, mean);
         let z = p.multiply(f, inverse_deviation);

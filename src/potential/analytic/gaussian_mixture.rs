@@ -110,7 +110,8 @@ impl GaussianMixture {
         (0..logs.len()).max_by(|&i, &j| logs[i].total_cmp(&logs[j])).unwrap_or(0)
     }
 
-    fn mean(&self, component: usize) -> &[f64] {
+    /// The mean of one component.
+    pub fn mean(&self, component: usize) -> &[f64] {
         &self.means[component * self.space.dimension()..][..self.space.dimension()]
     }
 

@@ -316,9 +316,8 @@ fn row(
                 Some(weights) => pool.with_weights(weights)?,
                 None => pool,
             };
-            // Correlated frames count as fewer.
-            let n_draws = (n_frames as f64 * (n_independent / n_effective).min(1.0)).ceil() as usize;
-            noise_floor_of_weights(&metrics, &sample, n_draws, &pool, &other, MIN_SPLITS, &streams)?
+            // As if they were independent: the floor of correlated frames is higher, and the excess errs on the safe side.
+            noise_floor_of_weights(&metrics, &sample, n_frames, &pool, &other, MIN_SPLITS, &streams)?
         }
         None => {
             // Sets of the ensemble without weights: the direct simulation and, without bias, the frames of training.

@@ -76,8 +76,8 @@ impl Objective for DenoisingScoreMatching {
         let n_times = point.times.len();
         let size = point.noise.len() / n_times;
         let mut loss = 0.0;
-        for k in 0..n_times {
-            let scale = self.weighting.at(point, k) / (point.degrees_of_freedom * n_times) as f64;
+        for k in 0..point.n_data {
+            let scale = self.weighting.at(point, k) / (point.degrees_of_freedom * point.n_data) as f64;
             let g = point.deviations[k];
             let range = k * size..(k + 1) * size;
             let rest = point.gradients[range.clone()].iter().zip(&mut cotangent.gradients[range.clone()]);

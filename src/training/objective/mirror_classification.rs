@@ -13,7 +13,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cotangent, Objective, Point};
+use super::{Cotangent, Objective, Point, softplus};
 use crate::error::Result;
 use crate::registry::Settings;
 
@@ -54,9 +54,9 @@ impl Objective for MirrorClassification {
         for k in 0..n_times {
             let own = k * n_times + k;
             let difference = point.energies[own] - point.mirrored[k];
-            // log(1 + eᵈ) and its slope without overflow.
-            loss += (difference.max(0.0) + (-difference.abs()).exp().ln_1p()) / n_times as f64;
-            let slope = weight / ((1.0 + (-difference).exp()) * n_times as f64);
+            let (value, slope) = softplus(difference);
+            loss += value / n_times as f64;
+            let slope = weight * slope / n_times as f64;
             cotangent.energies[own] += slope;
             cotangent.mirrored[k] -= slope;
         }
@@ -81,6 +81,10 @@ mod tests {
             let mut sum = 0.0;
             for (own, mirrored) in energies.iter().zip(&mirrored) {
                 let point = Point {
+                    drifts: &[-1.0; 16],
+                    variances: &[1.0; 16],
+                    n_data: 1,
+                    positions: &[],
                     degrees_of_freedom: 1,
                     times: &[0.1],
                     deviations: &[1.0],

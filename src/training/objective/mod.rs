@@ -5,22 +5,35 @@
 //! derivatives of the loss with respect to these, from which the executor makes the gradient of the
 //! parameters: a direction v for v·∇ₓu(x_k, t_k) and a weight e for each u(x_k, t_j).
 
+pub mod conditional_noise_contrastive;
 pub mod denoising_score_matching;
 pub mod diffusive_classification;
+pub mod fokker_planck;
 pub mod mirror_classification;
+pub mod noise_contrastive;
+pub mod radon_nikodym;
 pub mod target_score_matching;
+pub mod time_score_matching;
 pub mod velocity_matching;
 
+use super::times::Coupling;
 use crate::registry::{Registry, entry};
 
 /// Every objective that a configuration can name.
 pub static OBJECTIVES: Registry<dyn Objective, ()> = Registry::new(
     "objective",
     &[
+        entry::<conditional_noise_contrastive::ConditionalNoiseContrastive, _, _>(
+            "conditional_noise_contrastive",
+        ),
         entry::<denoising_score_matching::DenoisingScoreMatching, _, _>("denoising_score_matching"),
         entry::<diffusive_classification::DiffusiveClassification, _, _>("diffusive_classification"),
+        entry::<fokker_planck::FokkerPlanck, _, _>("fokker_planck"),
         entry::<mirror_classification::MirrorClassification, _, _>("mirror_classification"),
+        entry::<noise_contrastive::NoiseContrastive, _, _>("noise_contrastive"),
+        entry::<radon_nikodym::RadonNikodym, _, _>("radon_nikodym"),
         entry::<target_score_matching::TargetScoreMatching, _, _>("target_score_matching"),
+        entry::<time_score_matching::TimeScoreMatching, _, _>("time_score_matching"),
         entry::<velocity_matching::VelocityMatching, _, _>(velocity_matching::NAME),
     ],
 );
@@ -38,6 +51,14 @@ pub struct Point<'a> {
     pub scales: &'a [f64],
     /// β(t_k), the squared diffusion coefficient of the noising process.
     pub diffusions: &'a [f64],
+    /// f(t_k) of dX = f X dt + √β dW.
+    pub drifts: &'a [f64],
+    /// c² = a² + b² + g² at t_k: the variance per degree of freedom of x_k for data of unit variance.
+    pub variances: &'a [f64],
+    /// How many of the K points are noised data; these come first ([`Coupling`]).
+    pub n_data: usize,
+    /// x_k, `[k][3n]`.
+    pub positions: &'a [f64],
     /// z_k with x_k = a x₀ + g z_k, `[k][3n]`.
     pub noise: &'a [f64],
     /// Conditional scores of the data end, ∂ log p/∂x₀ / a(t_k), `[k][3n]`: empty where forces are not known.
@@ -78,6 +99,16 @@ pub trait Objective: Send + Sync {
     /// Does it read energies at other times than the conformation's own?
     fn needs_cross_energies(&self) -> bool;
 
+    /// How the K points must belong together.
+    fn coupling(&self) -> Coupling {
+        Coupling::Independent
+    }
+
+    /// Are slopes of the loss with respect to ∂u/∂x left out on purpose?
+    fn holds_gradients(&self) -> bool {
+        false
+    }
+
     /// Does it read energies of mirror images?
     fn needs_mirror_images(&self) -> bool {
         false
@@ -97,6 +128,11 @@ pub trait Objective: Send + Sync {
     fn add(&self, point: &Point, weight: f64, cotangent: &mut Cotangent) -> f64;
 }
 
+/// log(1 + eˣ) and its slope, without overflow.
+fn softplus(x: f64) -> (f64, f64) {
+    (x.max(0.0) + (-x.abs()).exp().ln_1p(), 1.0 / (1.0 + (-x).exp()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,32 +141,41 @@ mod tests {
     /// Derivatives of every objective are finite differences of its loss.
     #[test]
     fn cotangents_are_derivatives() {
-        let (k, n) = (3, 12);
+        let (most, n) = (5, 12);
         let mut rng = Streams::new(5).stream(Purpose::Walker, 0);
         let mut normal = |len: usize| {
             let mut buffer = vec![0.0; len];
             fill_normal(&mut rng, &mut buffer);
             buffer
         };
-        let (noise, gradients, energies, offsets) = (normal(k * n), normal(k * n), normal(k * k), normal(k));
-        let (scores, displacements, mirrored) = (normal(k * n), normal(k * n), normal(k));
-        let scales = [0.9, 0.8, 0.4];
-        let (times, deviations, diffusions) = ([0.01, 0.3, 0.7], [0.1, 0.5, 0.9], [0.3, 6.0, 14.0]);
-        for entry in OBJECTIVES.entries {
-            let mut table: toml::Table = entry.example.parse().unwrap();
-            table.insert("kind".into(), entry.name.into());
+        let [noise, gradients, scores, displacements, positions] = [(); 5].map(|()| normal(most * n));
+        let (energies, offsets, mirrored) = (normal(most * most), normal(most), normal(most));
+        let (times, deviations) = ([0.01, 0.3, 0.7, 0.75, 0.8], [0.1, 0.5, 0.9, 0.92, 0.95]);
+        let scales: Vec<f64> = deviations.iter().map(|g: &f64| (1.0 - g * g).sqrt()).collect();
+        let (diffusions, drifts) = ([0.3, 6.0, 14.0, 15.0, 16.0], [-0.15, -3.0, -7.0, -7.5, -8.0]);
+        let named = OBJECTIVES.entries.iter().map(|entry| (entry.name, entry.example.to_string()));
+        let generators = ["brier", "kl", "least_squares", "itakura_saito"]
+            .map(|generator| ("diffusive_classification", format!("generator = '{generator}'")));
+        for (name, settings) in named.chain(generators) {
+            let mut table: toml::Table = settings.parse().unwrap();
+            table.insert("kind".into(), name.into());
             let objective = OBJECTIVES.build("objective", table, &()).unwrap();
+            let k = objective.coupling().n_times().unwrap_or(3);
             let loss = |[gradients, energies, offsets, mirrored]: [&[f64]; 4],
                         out: Option<[&mut [f64]; 4]>| {
                 let point = Point {
                     degrees_of_freedom: n - 3,
-                    times: &times,
-                    deviations: &deviations,
-                    scales: &scales,
-                    diffusions: &diffusions,
-                    noise: &noise,
-                    scores: &scores,
-                    displacements: &displacements,
+                    times: &times[..k],
+                    deviations: &deviations[..k],
+                    scales: &scales[..k],
+                    diffusions: &diffusions[..k],
+                    drifts: &drifts[..k],
+                    variances: &[1.0; 5][..k],
+                    n_data: objective.coupling().n_data(k),
+                    positions: &positions[..k * n],
+                    noise: &noise[..k * n],
+                    scores: &scores[..k * n],
+                    displacements: &displacements[..k * n],
                     gradients,
                     energies,
                     mirrored,
@@ -142,7 +187,7 @@ mod tests {
                 objective.add(&point, 1.0, &mut Cotangent { gradients, energies, mirrored, offsets })
             };
             let [mut v, mut e, mut f, mut m] = [k * n, k * k, k, k].map(|n| vec![0.0; n]);
-            let all: [&[f64]; 4] = [&gradients, &energies, &offsets, &mirrored];
+            let all: [&[f64]; 4] = [&gradients[..k * n], &energies[..k * k], &offsets[..k], &mirrored[..k]];
             loss(all, Some([&mut v, &mut e, &mut f, &mut m]));
             let h = 1e-5;
             let check = |which: usize, analytic: &[f64], base: &[f64]| {
@@ -155,13 +200,23 @@ mod tests {
                         loss(inputs, None)
                     };
                     let difference = (at(h) - at(-h)) / (2.0 * h);
-                    assert!((difference - analytic[idx]).abs() < 1e-8, "{} {which} {idx}", entry.name);
+                    let tolerance = 1e-6 * (1.0 + difference.abs());
+                    let place = format!("{name} {settings} {which} {idx}");
+                    assert!(
+                        (difference - analytic[idx]).abs() < tolerance,
+                        "{place}: {difference} {}",
+                        analytic[idx]
+                    );
                 }
             };
-            check(0, &v, &gradients);
-            check(1, &e, &energies);
-            check(2, &f, &offsets);
-            check(3, &m, &mirrored);
+            if objective.holds_gradients() {
+                assert!(v.iter().all(|v| *v == 0.0));
+            } else {
+                check(0, &v, all[0]);
+            }
+            check(1, &e, all[1]);
+            check(2, &f, all[2]);
+            check(3, &m, all[3]);
         }
     }
 }

@@ -70,9 +70,9 @@ impl Objective for TargetScoreMatching {
     fn add(&self, point: &Point, weight: f64, cotangent: &mut Cotangent) -> f64 {
         let n_times = point.times.len();
         let size = point.noise.len() / n_times;
-        let scale = 1.0 / (point.degrees_of_freedom * n_times) as f64;
+        let scale = 1.0 / (point.degrees_of_freedom * point.n_data) as f64;
         let mut loss = 0.0;
-        for k in 0..n_times {
+        for k in 0..point.n_data {
             let (g, width) = (point.deviations[k], point.scales[k] * self.crossover);
             let variance = g * g + width * width;
             let (kappa, per_noise) = (width * width / variance, g / variance);
@@ -118,6 +118,10 @@ mod tests {
             let x: Vec<f64> = x0.iter().zip(z).map(|(x0, z)| a * sigma * x0 + g * z).collect();
             let gradients: Vec<f64> = x.iter().map(|x| x / ((a * sigma).powi(2) + g * g)).collect();
             let point = Point {
+                drifts: &[-1.0; 16],
+                variances: &[1.0; 16],
+                n_data: 1,
+                positions: &[],
                 degrees_of_freedom: 6,
                 times: &[t],
                 deviations: &[g],

@@ -1,0 +1,211 @@
+//! `kirkwood benchmark energies`: ways to learn energies, side by side on problems with known answers.
+//!
+//! ```text
+//! runs/NAME/
+//!   config.toml  plan.toml  provenance.json  log.jsonl  summary.json  verdict.json
+//!   PROBLEM.METHOD.SEED/   loss.csv, assessment.json: one training and what came of it
+//!   report/report.html  report/table.csv  report/table.md
+//! ```
+//!
+//! Every training is a part of its own: a run that was interrupted goes on with the next, from the checkpoints of the one
+//! that it was in.
+
+pub mod assess;
+pub mod config;
+mod page;
+pub mod problem;
+mod table;
+
+use std::path::Path;
+
+use self::assess::{Assessment, assess};
+use self::config::{BenchmarkConfig, Method};
+use self::problem::Problem;
+use crate::error::{Error, Result};
+use crate::model::EnergyModel;
+use crate::model::data::TrainingData;
+use crate::model::fused::Weights;
+use crate::model::network::{Architecture, Context, NETWORKS};
+use crate::random::Streams;
+use crate::run::control::Control;
+use crate::run::directory::{read_json, write_json};
+use crate::run::parts::{self, Description, Parts, fractions};
+use crate::run::source::{Source, run_directory};
+use crate::run::training::{Training, seconds_trained};
+use crate::run::{Outcome, Request};
+use crate::training::Trainer;
+
+/// Suites that are built in, by name.
+pub const SUITES: [(&str, &str); 2] = [
+    ("mixtures", include_str!("../../../examples/benchmark/mixtures.toml")),
+    ("mixtures_small", include_str!("../../../examples/benchmark/small.toml")),
+];
+
+/// The configuration of a suite.
+pub fn suite(name: &str) -> Result<&'static str> {
+    let known = SUITES.map(|(name, _)| name).join(", ");
+    SUITES
+        .iter()
+        .find(|(suite, _)| *suite == name)
+        .map(|(_, text)| *text)
+        .ok_or_else(|| Error::config(format!("--suite {name}"), "is not a suite", format!("known: {known}")))
+}
+
+/// Whether a configuration, or that of a run directory, is a benchmark.
+pub fn is_benchmark(config: &Path) -> bool {
+    let path = if config.is_dir() { config.join("plan.toml") } else { config.to_path_buf() };
+    let table = std::fs::read_to_string(path).unwrap_or_default().parse::<toml::Table>();
+    table.is_ok_and(|table| table.get("kind").and_then(toml::Value::as_str) == Some("benchmark"))
+}
+
+/// A resolved benchmark.
+pub struct Plan {
+    /// The configuration with every default written out.
+    pub config: BenchmarkConfig,
+    /// The problems.
+    pub problems: Vec<Problem>,
+    /// Where the results go.
+    pub out: std::path::PathBuf,
+    source: Source,
+    text: String,
+}
+
+impl Plan {
+    /// Reads the configuration of a request, or `suite` in its place, and makes the problems.
+    pub fn resolve(request: &Request, suite_name: Option<&str>) -> Result<Self> {
+        let source = match suite_name {
+            None => Source::of_request(request)?,
+            Some(name) => Source::from_text(&request.config, suite(name)?.to_string())?.overlaid(request)?,
+        };
+        let config: BenchmarkConfig = source.parse()?;
+        let problems = config.problems().map_err(|error| source.locate(error))?;
+        let text = toml::to_string(&config)
+            .map_err(|error| Error::config("", format!("the plan cannot be written: {error}"), ""))?;
+        let out = run_directory(request, &config.name);
+        Ok(Self { config, problems, out, source, text })
+    }
+
+    /// The plan as TOML, a valid configuration.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The plan in one sentence.
+    pub fn sentence(&self) -> String {
+        format!(
+            "{}: {} trainings, {} problems and {} methods; results in {}",
+            self.config.name,
+            self.trainings().count(),
+            self.problems.len(),
+            self.config.methods.len(),
+            self.out.display()
+        )
+    }
+
+    /// The plan as one JSON object.
+    pub fn to_json(&self) -> serde_json::Value {
+        crate::run::source::plan_json(&self.text, &self.out, &self.sentence())
+    }
+
+    /// All trainings: problem, method and seed.
+    fn trainings(&self) -> impl Iterator<Item = (&Problem, &Method, u64)> {
+        self.problems.iter().flat_map(move |problem| {
+            let is_put =
+                |method: &&Method| method.problems.is_empty() || method.problems.contains(&problem.name);
+            let methods = self.config.methods.iter().filter(is_put);
+            methods.flat_map(move |method| (1..=method.n_seeds).map(move |seed| (problem, method, seed)))
+        })
+    }
+}
+
+/// What became of one training, with what it took.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+struct Trained {
+    problem: String,
+    method: String,
+    seed: u64,
+    /// Wall clock.
+    training_seconds: f64,
+    assessment: Assessment,
+}
+
+/// Does all trainings, or those that are left, and compares.
+pub fn run(request: &Request, suite_name: Option<&str>, control: &Control) -> Result<Outcome> {
+    let plan = Plan::resolve(request, suite_name)?;
+    let about = Description {
+        out: &plan.out,
+        plan: plan.text(),
+        written: plan.source.text(),
+        inputs: Vec::new(),
+        seed: plan.config.seed,
+        device: "cpu",
+        system: plan.sentence(),
+    };
+    let Some(mut parts) = Parts::begin(request, &about, control)? else {
+        return parts::outcome(&plan.out, "already_finished");
+    };
+    let mut all = Vec::new();
+    for (problem, method, seed) in plan.trainings() {
+        let name = format!("{}.{}.{seed}", problem.name, method.name);
+        let run = parts.path().to_path_buf();
+        let directory = parts.part(&name, |directory, control| {
+            let trained = train(&plan.config, problem, method, seed, directory, &run, control)?;
+            write_json(&directory.join(RESULT), &trained)
+        })?;
+        all.push(read_json::<Trained>(&directory.join(RESULT))?);
+    }
+    let table = table::Table::new(&plan, &all);
+    parts.part("report", |directory, _| {
+        table.write(directory)?;
+        page::write(&table, &plan, &all, directory)
+    })?;
+    let (sentence, trustworthy) = table.verdict();
+    parts.finish(&table.summary(), &sentence, trustworthy)?;
+    parts::outcome(&plan.out, "finished")
+}
+
+/// The file of each part.
+const RESULT: &str = "assessment.json";
+
+fn train(
+    config: &BenchmarkConfig,
+    problem: &Problem,
+    method: &Method,
+    seed: u64,
+    directory: &Path,
+    run: &Path,
+    control: &Control,
+) -> Result<Trained> {
+    // All methods see the same data, weights and noise; seeds differ in all of them.
+    let streams = Streams::new(config.seed).derive(seed);
+    let frames: Vec<f32> =
+        problem.sample(config.n_training, &streams.derive(1)).iter().map(|x| *x as f32).collect();
+    let scores = problem.scores(&frames)?;
+    let space = crate::potential::Space::Euclidean { dimension: problem.dimension() };
+    let first = crate::model::data::End { frames: &frames, scores: &scores };
+    let data = TrainingData { first, ..TrainingData::of_frames(space, &frames) };
+    let architecture = Architecture::of_vectors(problem.dimension(), config.noise);
+    let network = NETWORKS.build("network", config.network.clone(), &())?;
+    let built = network.build(&Context { architecture: &architecture, data: &data, streams: &streams })?;
+    let weights = Weights::initial(&built.program, &streams);
+    let model = EnergyModel::new(architecture, 1.0, built.program, built.time_table, weights);
+    let settings = method.train();
+    let trainer = Trainer::new(model, &settings, data, streams)?;
+    let part = format!("{}, {}, seed {seed}", problem.name, method.label);
+    let training =
+        Training { settings: &settings, held_out: None, streams, directory, run, control, part: &part };
+    let model = training.run(trainer)?;
+    let mut progress = fractions(control, run, &part);
+    let assessment = assess(problem, &model, &config.assess, &streams.derive(2), &mut progress)?;
+    control.progress().end(&format!(
+        "weights off by {:.3} (energy), {:.3} (samples), variance {:.3}",
+        assessment.weight_error, assessment.sample_weight_error, assessment.joint_variance
+    ));
+    Ok(Trained {
+        problem: problem.name.clone(),
+        method: method.name.clone(),
+        seed,
+        training_seconds: seconds_trained(directory),
+        assessment,
+    })
+}
