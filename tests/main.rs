@@ -3,6 +3,7 @@
 mod analytic_systems;
 mod architecture;
 mod bad_input;
+mod benchmark;
 mod common;
 mod config;
 mod energy;

@@ -8,7 +8,8 @@ use super::problem::Problem;
 use crate::comparison::wasserstein::wasserstein_1;
 use crate::error::Result;
 use crate::model::EnergyModel;
-use crate::potential::{PotentialPath, ReducedPotential as _, log_sum_exp};
+use crate::potential::analytic::DiffusedMixture;
+use crate::potential::{PotentialPath, log_sum_exp};
 use crate::random::{Purpose, Streams, fill_normal};
 use crate::sampling::{Progress, ReverseDiffusionSettings, effective_sample_size_log, reverse_diffusion};
 
@@ -107,20 +108,22 @@ pub fn assess(
     let between = levels.iter().map(|level| (level.mean_difference - mean).powi(2)).sum::<f64>() / n_levels;
     let variance_within_levels = variances.iter().sum::<f64>() / n_levels;
 
-    // ∫ exp(−u_θ) over a mode, by points of the mode itself.
+    // The mass of a mode, ∫ exp(−u_θ) r_k with r_k = w_k p_k/p its share of the law at each point, by points of the mode:
+    // where modes overlap, exp(−u_θ)/p_k would give the mass of all of them.
     let data_end = times[0];
     let own = streams.derive(1000);
     let mut log_masses = Vec::with_capacity(problem.modes.len());
     for (idx, mode) in problem.modes.iter().enumerate() {
         let mut x = vec![0.0; n * d];
         let own = own.derive(idx as u64);
+        let noised = DiffusedMixture::new(mode.clone(), noise);
         for (point, x) in x.chunks_exact_mut(d).enumerate() {
-            mode.sample(&mut own.stream(Purpose::Validation, point as u64), x);
+            noised.sample(data_end, &mut own.stream(Purpose::Validation, point as u64), x);
         }
         model.energies(&vec![data_end; n], &x, &mut u[0])?;
-        mode.energies(&x, &mut u[1])?;
-        let log_weights: Vec<f64> = u[1].iter().zip(&u[0]).map(|(own, learned)| own - learned).collect();
-        log_masses.push(log_sum_exp(&log_weights) - (n as f64).ln());
+        exact.energies(&vec![data_end; n], &x, &mut u[1])?;
+        let log_weights: Vec<f64> = u[1].iter().zip(&u[0]).map(|(exact, learned)| exact - learned).collect();
+        log_masses.push(problem.weights[idx].ln() + log_sum_exp(&log_weights) - (n as f64).ln());
     }
     let log_z = log_sum_exp(&log_masses);
     let weights: Vec<f64> = log_masses.iter().map(|log| (log - log_z).exp()).collect();

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::problem::{Problem, ProblemSettings};
 use crate::error::{Error, Result};
-use crate::model::network::NETWORKS;
+use crate::model::network::{Architecture, NETWORKS};
 use crate::potential::Noise;
 use crate::training::{StageSettings, TrainSettings};
 
@@ -63,7 +63,8 @@ pub struct Method {
     /// Decay of the average of weights.
     #[serde(default = "decay")]
     pub ema_decay: f64,
-    /// What is minimised, stage after stage.
+    /// What is minimised, stage after stage. Here `neighbour_step` is in units of 1/√d: over such a step levels of d
+    /// coordinates tell each other as much as over one of the same size in one dimension.
     pub stages: Vec<StageSettings>,
 }
 
@@ -104,12 +105,14 @@ fn decay() -> f64 {
 }
 
 impl Method {
-    /// The settings of its training.
-    pub fn train(&self) -> TrainSettings {
+    /// The settings of its training in so many dimensions.
+    pub fn train(&self, dimension: usize) -> TrainSettings {
+        let mut stages = self.stages.clone();
+        stages.iter_mut().for_each(|stage| stage.times.neighbour_step /= (dimension as f64).sqrt());
         TrainSettings {
             gradient_clip: self.gradient_clip,
             ema_decay: self.ema_decay,
-            stages: self.stages.clone(),
+            stages,
             ..TrainSettings::default()
         }
     }
@@ -133,7 +136,7 @@ impl BenchmarkConfig {
         if self.noise.has_two_ends() {
             return bad("noise.kind", "must end in noise".into());
         }
-        NETWORKS.build("network", self.network.clone(), &())?;
+        let network = NETWORKS.build("network", self.network.clone(), &())?;
         for (key, value, least) in [
             ("n_levels", self.assess.n_levels, 2),
             ("n_points", self.assess.n_points, 64),
@@ -151,6 +154,7 @@ impl BenchmarkConfig {
         if problems.is_empty() {
             return bad("problems", "names no problem".into());
         }
+        network.program(&Architecture::of_vectors(problems[0].dimension(), self.noise))?;
         for (idx, problem) in problems.iter().enumerate() {
             if problems[..idx].iter().any(|other| other.name == problem.name) {
                 return bad("problems", format!("has `{}` twice", problem.name));
@@ -176,7 +180,7 @@ impl BenchmarkConfig {
                 let hint = format!("known: {}", known.join(", "));
                 return Err(Error::config(format!("{place}.problems"), format!("names `{unknown}`"), hint));
             }
-            method.train().validate(&place)?;
+            method.train(1).validate(&place)?;
         }
         Ok(problems)
     }

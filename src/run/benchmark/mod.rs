@@ -15,6 +15,8 @@ pub mod config;
 mod page;
 pub mod problem;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::path::Path;
 
@@ -189,7 +191,7 @@ fn train(
     let built = network.build(&Context { architecture: &architecture, data: &data, streams: &streams })?;
     let weights = Weights::initial(&built.program, &streams);
     let model = EnergyModel::new(architecture, 1.0, built.program, built.time_table, weights);
-    let settings = method.train();
+    let settings = method.train(problem.dimension());
     let trainer = Trainer::new(model, &settings, data, streams)?;
     let part = format!("{}, {}, seed {seed}", problem.name, method.label);
     let training =

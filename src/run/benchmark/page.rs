@@ -82,7 +82,8 @@ fn of_problem(
     let title = format!("{} ({n_modes} modes, {dimension} dimensions)", name_of(problem));
     let mut section = Section::new("problem", title);
     let mut ess = LineChart::new("Effective share of weights p_θ/p", "log(a²/g²)", "ESS");
-    let mut constant = LineChart::new("Constant along the noise", "log(a²/g²)", "⟨log p_θ − log p⟩ / kT");
+    let mut constant =
+        LineChart::new("Constant along the noise", "log(a²/g²)", "mean of log p_θ − log p, kT");
     for (idx, method) in plan.config.methods.iter().enumerate() {
         let Some(first) = all.iter().find(|row| row.problem == problem && row.method == method.name) else {
             continue;

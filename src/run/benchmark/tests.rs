@@ -1,0 +1,178 @@
+//! Every objective reaches its own fixed point on a law that is known: tests that fail when nothing is learned.
+
+use super::assess::{Assessment, assess};
+use super::config::{AssessSettings, BenchmarkConfig};
+use super::problem::{Problem, ProblemSettings};
+use super::*;
+use crate::sampling::silent;
+
+/// Two overlapping modes, 0.8 and 0.2, so that methods that are blind to separated modes see these as well.
+fn problem() -> Problem {
+    let family = ProblemSettings::TwoModes { dimensions: vec![2], separations: vec![3.0], weight: 0.8 };
+    family.problems("problems[0]").unwrap().remove(0)
+}
+
+const SETTINGS: AssessSettings = AssessSettings { n_levels: 8, n_points: 512, n_samples: 64, n_steps: 10 };
+
+/// What `steps` steps of these objectives make of an energy.
+fn trained(steps: usize, times: &str, objectives: &str) -> Assessment {
+    let text = format!(
+        "kind = 'benchmark'
+         name = 'test'
+         n_training = 4000
+         network = {{ kind = 'vector', hidden = [32, 32], time_splines = 9 }}
+         [[problems]]
+         kind = 'two_modes'
+         dimensions = [2]
+         separations = [3.0]
+         [[methods]]
+         name = 'method'
+         label = 'method'
+         ema_decay = 0.98
+         [[methods.stages]]
+         name = 'only'
+         n_steps = {steps}
+         batch_size = 256
+         learning_rate = 5e-3
+         warmup_steps = 20
+         times = {{ {times} }}
+         objectives = [{objectives}]"
+    );
+    let config: BenchmarkConfig = toml::from_str(&text).unwrap();
+    let problem = config.problems().unwrap().remove(0);
+    let home = tempfile::tempdir().unwrap();
+    let control = Control::default();
+    let trained = train(
+        &BenchmarkConfig { assess: SETTINGS, ..config.clone() },
+        &problem,
+        &config.methods[0],
+        1,
+        home.path(),
+        home.path(),
+        &control,
+    );
+    trained.unwrap().assessment
+}
+
+#[test]
+fn score_objectives_find_the_score() {
+    for objective in ["denoising_score_matching", "target_score_matching"] {
+        let objective = format!("{{ kind = '{objective}' }}");
+        let fisher = |steps| -> f64 {
+            // Where there is less noise than this, denoising has a variance that takes long to average.
+            let levels =
+                trained(steps, "", &objective).levels.into_iter().filter(|level| level.log_snr < 3.0);
+            levels.map(|level| level.fisher_divergence).sum()
+        };
+        let (before, after) = (fisher(1), fisher(800));
+        assert!(after < 0.2 * before, "{objective}: {before} {after}");
+    }
+}
+
+/// What they leave is small against the law's own differences, and untrained energies have those in full.
+#[test]
+fn objectives_of_densities_find_the_law_up_to_one_constant_for_all_times() {
+    let pair = "n_times = 2, neighbour_step = 2.0";
+    let close = "n_times = 2, neighbour_step = 0.7";
+    let classification =
+        |generator| format!("{{ kind = 'diffusive_classification', generator = '{generator}' }}");
+    let alone = [
+        (pair, classification("cross_entropy")),
+        (pair, classification("brier")),
+        (close, classification("kl")),
+        (close, classification("least_squares")),
+        (close, classification("itakura_saito")),
+        ("n_times = 2, neighbour_step = 0.3", "{ kind = 'time_score_matching' }".into()),
+        ("n_times = 2", "{ kind = 'noise_contrastive' }".into()),
+    ];
+    for (times, objective) in &alone {
+        let before = trained(1, times, objective).joint_variance;
+        let after = trained(1500, times, objective).joint_variance;
+        assert!(after < 0.3 * before, "{objective}: {before} {after}");
+    }
+}
+
+/// Displaced points know nothing of other times: the law at each, with a constant of its own.
+#[test]
+fn conditional_contrast_finds_the_law_at_each_time() {
+    let of = |steps| {
+        let objective = "{ kind = 'conditional_noise_contrastive', step = 1.0 }";
+        trained(steps, "n_times = 2", objective).variance_within_levels
+    };
+    let (before, after) = (of(1), of(1500));
+    assert!(after < 0.2 * before, "{before} {after}");
+}
+
+/// Both tie the levels to each other, which scores alone do not.
+#[test]
+fn consistency_along_the_process_finds_one_constant() {
+    let dsm = "{ kind = 'denoising_score_matching' }";
+    let alone = trained(1000, "", dsm).joint_variance;
+    let of = |times: &str, more: &str| trained(1000, times, &format!("{dsm}, {more}")).joint_variance;
+    let rne = of("n_times = 2, neighbour_step = 0.2", "{ kind = 'radon_nikodym', weight = 0.3 }");
+    let fokker_planck = of("n_times = 5", "{ kind = 'fokker_planck', weight = 0.03 }");
+    assert!(rne < 0.3 * alone && fokker_planck < 0.3 * alone, "{alone} {rne} {fokker_planck}");
+}
+
+/// The law itself has no error by any of the measures: all that is compared is compared with the same thing.
+#[test]
+fn an_assessment_of_an_untrained_model_is_that_of_the_gaussian() {
+    let problem = problem();
+    let config: BenchmarkConfig = toml::from_str(suite("mixtures_small").unwrap()).unwrap();
+    config.problems().unwrap();
+    let architecture = Architecture::of_vectors(2, config.noise);
+    let network = NETWORKS.build("network", config.network.clone(), &()).unwrap();
+    let frames: Vec<f32> = problem.sample(200, &Streams::new(1)).iter().map(|x| *x as f32).collect();
+    let data = TrainingData::of_frames(architecture.space, &frames);
+    let streams = Streams::new(2);
+    let built =
+        network.build(&Context { architecture: &architecture, data: &data, streams: &streams }).unwrap();
+    let weights = Weights::initial(&built.program, &streams);
+    let model = EnergyModel::new(architecture, 1.0, built.program, built.time_table, weights);
+    let settings = AssessSettings { n_points: 20_000, n_samples: 2000, n_steps: 50, ..SETTINGS };
+    let found = assess(&problem, &model, &settings, &streams, &mut silent).unwrap();
+    // Under N(0, 1) in the plane the modes of this mixture have the masses ∫ N(x) r_k(x) dx, by quadrature.
+    let mut masses = [0.0; 2];
+    for i in -400..400 {
+        for j in -400..400 {
+            let x = [(f64::from(i) + 0.5) * 0.015, (f64::from(j) + 0.5) * 0.015];
+            let density = |mixture: &crate::potential::analytic::GaussianMixture| {
+                let mut u = [0.0];
+                crate::potential::ReducedPotential::energies(mixture, &x, &mut u).unwrap();
+                (-u[0]).exp()
+            };
+            let gaussian = (-0.5 * (x[0] * x[0] + x[1] * x[1])).exp() / std::f64::consts::TAU;
+            for (mode, mass) in masses.iter_mut().enumerate() {
+                let share = problem.weights[mode] * density(&problem.modes[mode]) / density(&problem.mixture);
+                *mass += gaussian * share * 0.015 * 0.015;
+            }
+        }
+    }
+    assert!((found.weights[0] - masses[0]).abs() < 0.03, "{:?} {masses:?}", found.weights);
+    assert!(found.log_z.abs() < 0.05, "{}", found.log_z);
+    // At the noise end the Gaussian is right.
+    let last = found.levels.last().unwrap();
+    assert!(last.ess > 0.999 && last.fisher_divergence < 1e-3 && last.mean_difference.abs() < 1e-2);
+    assert!(found.levels[0].ess < 0.95 && found.mmd_squared > 0.001 && found.sliced_wasserstein > 0.02);
+}
+
+#[test]
+fn suites_are_valid_and_mistakes_are_named() {
+    for (name, _) in SUITES {
+        let config: BenchmarkConfig = toml::from_str(suite(name).unwrap()).unwrap();
+        assert!(!config.problems().unwrap().is_empty());
+    }
+    assert!(suite("molecule").unwrap_err().to_string().contains("known: mixtures"));
+    let with = |from: &str, to: &str| {
+        let text = suite("mixtures_small").unwrap().replacen(from, to, 1);
+        let config: BenchmarkConfig = toml::from_str(&text).unwrap();
+        config.problems().unwrap_err().to_string()
+    };
+    assert!(with("n_training = 2000", "n_training = 3").contains("n_training"));
+    assert!(with("name = \"diffclf\"", "name = \"dsm\"").contains("methods[1].name"));
+    assert!(with("times = { n_times = 5 }", "times = { n_times = 3 }").contains("must be 5"));
+    assert!(
+        with("n_seeds = 1", "n_seeds = 1\nproblems = [\"nothing\"]").contains("known: two_modes_2d_8sigma")
+    );
+    assert!(with("kind = \"vector\"", "kind = \"vektor\"").contains("vector"));
+}

@@ -1,0 +1,64 @@
+//! `kirkwood benchmark energies` as it is typed.
+
+use crate::common::{json, run};
+
+#[test]
+fn a_suite_runs_resumes_and_repeats_itself() {
+    let home = tempfile::tempdir().unwrap();
+    let benchmark = |name: &str, more: &[&str]| {
+        let out = home.path().join(name).display().to_string();
+        let quick = ["--set", "methods.0.stages.0.n_steps=40", "--set", "problems.1.n_squares=2"];
+        let mut arguments =
+            vec!["benchmark", "energies", "--suite", "mixtures_small", "--out", &out, "--json"];
+        arguments.extend(quick);
+        arguments.extend(more);
+        let arguments: Vec<String> = arguments.into_iter().map(String::from).collect();
+        run(&arguments.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    let output = benchmark("whole", &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let summary = &json(&output)["summary"];
+    let worst = |method: &str| summary[format!("worst_weight_error_{method}")]["value"].as_f64().unwrap();
+    assert!(worst("dsm").is_finite() && worst("diffclf") < 1.0);
+
+    let report = home.path().join("whole/report");
+    let table = std::fs::read_to_string(report.join("table.csv")).unwrap();
+    assert_eq!(table.lines().count(), 1 + 2 * 4, "{table}");
+    assert!(table.starts_with("problem,method,n_seeds,n_modes,weight_error,"), "{table}");
+    assert!(
+        std::fs::read_to_string(report.join("table.md")).unwrap().contains("| checkerboard | DSM + RNE |")
+    );
+    assert!(report.join("report.html").is_file());
+    assert!(report.join("figures/levels_checkerboard.png").is_file());
+
+    // A part that is done again is the same, up to how long it took.
+    let part = home.path().join("whole/checkerboard.dsm.1/assessment.json");
+    let without_seconds = |text: String| -> serde_json::Value {
+        let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        value["training_seconds"].take();
+        value
+    };
+    let before = without_seconds(std::fs::read_to_string(&part).unwrap());
+    std::fs::remove_dir_all(part.parent().unwrap()).unwrap();
+    std::fs::remove_dir_all(&report).unwrap();
+    std::fs::remove_file(home.path().join("whole/summary.json")).unwrap();
+    assert_eq!(benchmark("whole", &[]).status.code(), Some(2), "an unfinished run wants --resume");
+    assert_eq!(benchmark("whole", &["--resume"]).status.code(), Some(0));
+    assert_eq!(without_seconds(std::fs::read_to_string(&part).unwrap()), before);
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let refused = |arguments: &[&str]| {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        json(&output)["error"]["message"].as_str().unwrap().to_string()
+    };
+    let message = refused(&["benchmark", "energies", "--suite", "molecules_of_mars", "--json"]);
+    assert!(message.contains("known: mixtures"), "{message}");
+    let suite = ["benchmark", "energies", "--suite", "mixtures_small", "--json", "--set"];
+    let message = refused(&[&suite[..], &["n_training=2"]].concat());
+    assert!(message.contains("n_training"), "{message}");
+    let message = refused(&[&suite[..], &["network.kind=\"whitened\""]].concat());
+    assert!(message.contains("is made for molecules"), "{message}");
+}
