@@ -129,7 +129,7 @@ pub fn noise_floor(
 ///
 /// Kish's number of effective frames says too little about such a sample: where weights are small there are many frames,
 /// and rare regions are counted better than by as many equal ones. So the floor is that of sets that are drawn the same
-/// way: the plane is divided into cells with at most [`PER_CELL`] frames of `weighted`; each of `n_draws` draws takes one of
+/// way: the plane is divided into cells with at most 32 frames of `weighted`; each of `n_draws` draws takes one of
 /// these frames at random, and in its place a frame of `pool` from the same cell, with the weight of another frame of
 /// the cell, scaled so that the cell has the mass that it has in `pool`. All sets are compared with the same
 /// `reference`, so that its own noise is in the floor as it is in the value. `pool` and `reference` must be independent

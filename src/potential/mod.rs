@@ -6,6 +6,7 @@
 //! `space().dimension()` numbers, `[conformation][particle][xyz]` for molecules.
 
 pub mod analytic;
+mod composition;
 mod geometric;
 pub mod molecular_mechanics;
 pub mod noise;
@@ -15,6 +16,7 @@ mod route;
 mod sequence;
 mod space;
 
+pub use composition::{Guided, Mixture, Product};
 pub use geometric::GeometricPath;
 pub use molecular_mechanics::{
     AlchemicalPath, AtTemperature, MolecularMechanics, Precision, TemperaturePath, TermEnergies,

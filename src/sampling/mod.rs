@@ -9,6 +9,8 @@
 
 mod annealed_importance;
 mod bridge;
+#[cfg(test)]
+mod composition_tests;
 mod diffusion_paths;
 pub mod dynamics;
 mod equilibrium;

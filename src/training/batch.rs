@@ -32,6 +32,7 @@ pub struct Batch {
 
 impl Batch {
     /// Draws the batch of one step; the same step gives the same batch whatever came before.
+    #[expect(clippy::too_many_arguments, reason = "each of them is a different thing")]
     pub fn draw(
         &mut self,
         data: &TrainingData,

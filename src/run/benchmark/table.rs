@@ -180,7 +180,7 @@ pub(super) fn words(value: Spread) -> String {
     let plain = |x: f64| match x.abs() {
         x if !x.is_finite() => "–".to_string(),
         0.0 => "0".into(),
-        size if size >= 1e4 || size < 1e-4 => format!("{x:.1e}"),
+        size if !(1e-4..1e4).contains(&size) => format!("{x:.1e}"),
         size if size >= 100.0 => format!("{x:.0}"),
         size if size >= 1.0 => format!("{x:.2}"),
         _ => format!("{x:.4}"),
