@@ -13,6 +13,7 @@ mod periodic;
 mod pmf;
 mod reproducibility;
 mod reweight;
+mod score;
 mod simulate;
 mod solvate;
 mod solvation;

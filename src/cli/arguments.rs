@@ -11,6 +11,7 @@ use super::energy::OfEnergy;
 use super::estimate::OfEstimate;
 use super::pmf::OfPmf;
 use super::reweight::OfReweight;
+use super::score::OfScore;
 use super::solvate::OfSolvate;
 
 /// Molecular free energies from learned and classical energies.
@@ -56,6 +57,8 @@ pub enum Command {
     Simulate(OfSimulation),
     /// The free energy of bringing a molecule from vacuum into an implicit solvent
     Solvate(OfSolvate),
+    /// Is each frame one that the training ensemble of a run could contain?
+    Score(OfScore),
     /// Ways to learn energies, side by side on problems with known answers
     Benchmark(OfBenchmark),
     /// What a configuration can name, with examples

@@ -17,6 +17,7 @@ mod output;
 mod pmf;
 mod progress;
 mod reweight;
+mod score;
 mod solvate;
 
 use std::process::ExitCode;
@@ -122,6 +123,7 @@ fn dispatch(arguments: &Arguments) -> Result<ExitCode> {
         }
         Command::Energy(of_energy) => energy::perform(of_energy, arguments.json),
         Command::Pmf(of_pmf) => pmf::perform(of_pmf, arguments.json),
+        Command::Score(of_score) => score::perform(of_score, arguments.json),
         Command::Reweight(of_reweight) => reweight::perform(of_reweight, arguments.json),
         Command::Run(of_run) => perform(arguments, &of_run.request()?, of_run.threads, None),
         Command::Train(of_run) => perform(arguments, &of_run.request()?, of_run.threads, Some("train")),

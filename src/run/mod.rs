@@ -19,6 +19,7 @@ pub mod plan;
 pub mod pmf;
 pub mod provenance;
 pub mod reweight;
+pub mod score;
 mod series;
 pub mod simulate;
 pub mod solvate;

@@ -1,0 +1,358 @@
+//! `kirkwood score`: is each of these conformations one that the training ensemble could contain?
+//!
+//! Every frame gets its learned energy at the data end and the norm of the learned force, and with each the share of held-out
+//! frames of the run that have as much or more. Held-out frames are what the model has never seen, so that the shares of
+//! new frames of the same ensemble are uniform: a calibrated p-value (conformal prediction, Vovk et al. 2005), whatever the
+//! model is worth. What the model is worth decides how many foreign conformations are found. Both are tested at once:
+//! p = min(1, 2 min(p_energy, p_force)).
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use statrs::distribution::{ContinuousCDF as _, Normal};
+
+use crate::error::{Error, Result};
+use crate::model::EnergyModel;
+use crate::model::checkpoint;
+use crate::potential::PotentialPath as _;
+use crate::run::directory::{Layout, write_atomic};
+use crate::run::plan::Plan;
+use crate::run::stages::load::Data;
+use crate::run::{Request, Variants};
+use crate::system::MappingSettings;
+use crate::trajectory::{Ensemble, FrameRange, TrajectoryFiles, load};
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct ScoreRequest {
+    /// A run directory with a trained model.
+    pub run: PathBuf,
+    /// The frames.
+    pub trajectory: Vec<PathBuf>,
+    /// Their atoms; those of the run where it is left out.
+    pub topology: Option<PathBuf>,
+    /// The atoms that are beads; those of the run where it is left out.
+    pub selection: Option<String>,
+    /// Whether the mirror image of every frame is scored in its place.
+    pub mirror: bool,
+    /// A frame of which p is less is foreign.
+    pub threshold: f64,
+}
+
+/// One frame.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FrameScore {
+    /// Learned energy, kT.
+    pub energy_kt: f64,
+    /// Root of the mean squared force per degree of freedom, kT/nm.
+    pub force_kt_per_nm: f64,
+    /// Share of held-out frames with at least this energy.
+    pub p_energy: f64,
+    /// Share of held-out frames with at least this force.
+    pub p_force: f64,
+    /// Both at once.
+    pub p: f64,
+}
+
+/// How far a set of numbers lies from that of held-out frames.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Separation {
+    /// Probability that a scored frame has more than a held-out one (ties count half): ½ for the same ensemble.
+    pub auroc: f64,
+    /// Largest difference of the cumulative distributions (Kolmogorov–Smirnov).
+    pub ks: f64,
+    /// Difference of the means over the pooled standard deviation (Cohen's d).
+    pub cohens_d: f64,
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scores {
+    /// Of each frame, in order.
+    pub frames: Vec<FrameScore>,
+    /// By energy.
+    pub by_energy: Separation,
+    /// By force.
+    pub by_force: Separation,
+    /// By p: how far −p of frames lies above that of held-out frames among each other.
+    pub by_both: Separation,
+    /// Held-out frames.
+    pub n_held_out: usize,
+    /// p below which a frame is foreign.
+    pub threshold: f64,
+    /// The share of foreign frames.
+    pub share_foreign: f64,
+    /// What the reader should know.
+    pub warnings: Vec<String>,
+}
+
+/// Scores frames by the model of a run.
+pub fn score(request: &ScoreRequest) -> Result<Scores> {
+    if !(request.threshold > 0.0 && request.threshold < 1.0) {
+        let message = format!("must lie between 0 and 1, found {}", request.threshold);
+        return Err(Error::config("--threshold", message, "for example 0.001"));
+    }
+    if !request.run.join("plan.toml").is_file() {
+        let expected = "a run directory of `kirkwood run` with a trained model";
+        return Err(Error::file(&request.run, "", expected, "no plan.toml"));
+    }
+    let of_run = Request {
+        config: request.run.clone(),
+        out: None,
+        device: None,
+        seed: None,
+        assignments: Vec::new(),
+        resume: false,
+        variants: Variants::None,
+        command: String::new(),
+    };
+    let plan = Plan::resolve(&of_run)?;
+    let data = Data::load(&plan)?;
+    let (model, card) = checkpoint::load(&Layout::at(&request.run).finished("train")?)?;
+
+    let settings = &plan.config.data;
+    let is_other = request.topology.is_some();
+    let files = TrajectoryFiles {
+        topology: request.topology.clone().or_else(|| settings.topology.clone()),
+        trajectories: request.trajectory.clone(),
+        frames: FrameRange::default(),
+        array_unit: settings.array_unit,
+    };
+    let mapping = match &request.selection {
+        Some(selection) => MappingSettings { selection: Some(selection.clone()), centers: Vec::new() },
+        None => MappingSettings { selection: settings.selection.clone(), centers: settings.centers.clone() },
+    };
+    let loaded = load(&files, "score", &mapping)?;
+    let mut warnings = loaded.warnings;
+    let frames = loaded.ensemble.centered();
+    let n_beads = model.architecture.n_beads;
+    if frames.n_particles() != n_beads {
+        let expected = format!("{n_beads} beads, as the model has: {}", card.bead_names.join(", "));
+        return Err(Error::file(
+            &request.trajectory[0],
+            "",
+            expected,
+            format!("{} beads", frames.n_particles()),
+        ));
+    }
+    if is_other {
+        warnings
+            .push("the frames have a topology of their own: beads are compared by their order alone".into());
+    }
+    let held_out = data.test();
+    let calibration = evaluate(&model, &held_out, false)?;
+    let scored = evaluate(&model, &frames, request.mirror)?;
+    let (least, n) = (1.0 / (held_out.n_frames() as f64 + 1.0), held_out.n_frames());
+    if request.threshold < 2.0 * least {
+        warnings.push(format!(
+            "{n} held-out frames cannot tell p below {:.1e}: with a threshold of {} no frame is foreign",
+            2.0 * least,
+            request.threshold
+        ));
+    }
+    Ok(summarise(&calibration, &scored, request.threshold, warnings))
+}
+
+/// Energies in kT and forces in kT/nm.
+struct Evaluated {
+    energies: Vec<f64>,
+    forces: Vec<f64>,
+}
+
+fn evaluate(model: &EnergyModel, frames: &Ensemble, mirror: bool) -> Result<Evaluated> {
+    let sign = if mirror { -1.0 } else { 1.0 };
+    let scale = model.length_scale_nm;
+    let x: Vec<f64> = frames.positions_nm().iter().map(|nm| sign * nm / scale).collect();
+    let n = frames.n_frames();
+    let (mut energies, mut gradient) = (vec![0.0; n], vec![0.0; x.len()]);
+    model.energies_and_gradients(&vec![model.range().0; n], &x, &mut energies, &mut gradient)?;
+    let d = model.degrees_of_freedom() as f64;
+    let norm = |g: &[f64]| (g.iter().map(|g| g * g).sum::<f64>() / d).sqrt() / scale;
+    let forces = gradient.chunks_exact(model.space().dimension()).map(norm).collect();
+    Ok(Evaluated { energies, forces })
+}
+
+fn summarise(calibration: &Evaluated, scored: &Evaluated, threshold: f64, warnings: Vec<String>) -> Scores {
+    let sorted = |values: &[f64]| {
+        let mut values = values.to_vec();
+        values.sort_by(f64::total_cmp);
+        values
+    };
+    let (energies, forces) = (sorted(&calibration.energies), sorted(&calibration.forces));
+    let n = energies.len() as f64;
+    // The frame itself counts as one of those with as much.
+    let share = |known: &[f64], value: f64| {
+        let below = known.partition_point(|known| *known < value) as f64;
+        if value.is_finite() { (n - below + 1.0) / (n + 1.0) } else { 1.0 / (n + 1.0) }
+    };
+    let both = |p_energy: f64, p_force: f64| (2.0 * p_energy.min(p_force)).min(1.0);
+    let frames: Vec<FrameScore> = (scored.energies.iter().zip(&scored.forces))
+        .map(|(&energy_kt, &force_kt_per_nm)| {
+            let (p_energy, p_force) = (share(&energies, energy_kt), share(&forces, force_kt_per_nm));
+            FrameScore { energy_kt, force_kt_per_nm, p_energy, p_force, p: both(p_energy, p_force) }
+        })
+        .collect();
+    // Of held-out frames among the others.
+    let own: Vec<f64> = (calibration.energies.iter().zip(&calibration.forces))
+        .map(|(energy, force)| {
+            let of =
+                |known: &[f64], value: f64| (n - known.partition_point(|known| *known < value) as f64) / n;
+            -both(of(&energies, *energy), of(&forces, *force))
+        })
+        .collect();
+    let found: Vec<f64> = frames.iter().map(|frame| -frame.p).collect();
+    let foreign = frames.iter().filter(|frame| frame.p < threshold).count() as f64;
+    Scores {
+        by_energy: separation(&energies, &scored.energies),
+        by_force: separation(&forces, &scored.forces),
+        by_both: separation(&sorted(&own), &found),
+        n_held_out: energies.len(),
+        threshold,
+        share_foreign: foreign / frames.len() as f64,
+        frames,
+        warnings,
+    }
+}
+
+/// `known` is sorted.
+fn separation(known: &[f64], found: &[f64]) -> Separation {
+    let mut sorted = found.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let (n, m) = (known.len() as f64, sorted.len() as f64);
+    let below = |set: &[f64], x: f64| set.partition_point(|y| *y < x) as f64;
+    let up_to = |set: &[f64], x: f64| set.partition_point(|y| *y <= x) as f64;
+    let auroc = sorted.iter().map(|&x| 0.5 * (below(known, x) + up_to(known, x))).sum::<f64>() / (n * m);
+    let difference = |x: f64| (up_to(known, x) / n - up_to(&sorted, x) / m).abs();
+    let ks = known.iter().chain(&sorted).map(|&x| difference(x)).fold(0.0, f64::max);
+    let moments = |set: &[f64]| {
+        let n = set.len() as f64;
+        let mean = set.iter().sum::<f64>() / n;
+        (mean, set.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / (n - 1.0))
+    };
+    let ((mean, variance), (other, other_variance)) = (moments(known), moments(&sorted));
+    let pooled = (((n - 1.0) * variance + (m - 1.0) * other_variance) / (n + m - 2.0)).sqrt();
+    Separation { auroc, ks, cohens_d: (other - mean) / pooled }
+}
+
+impl Scores {
+    /// One standard error of an area ½ of so many frames (Mann and Whitney).
+    fn error_of_half(&self) -> f64 {
+        let (n, m) = (self.n_held_out as f64, self.frames.len() as f64);
+        ((n + m + 1.0) / (12.0 * n * m)).sqrt()
+    }
+
+    /// The verdict in one sentence.
+    pub fn sentence(&self) -> String {
+        let n = self.frames.len() as f64;
+        // As many as chance would make foreign, with 3 of its standard errors.
+        let expected = self.threshold + 3.0 * (self.threshold * (1.0 - self.threshold) / n).sqrt();
+        let shift = (self.by_both.auroc - 0.5) / self.error_of_half();
+        let whole = if self.share_foreign <= expected {
+            "as many as chance makes of frames of the training ensemble"
+        } else if self.share_foreign < 0.5 {
+            "more than chance makes of frames of the training ensemble"
+        } else {
+            "this is another ensemble"
+        };
+        let tail = Normal::standard().sf(shift.abs());
+        format!(
+            "{:.2} % of {} frames are foreign (p < {}): {whole}. AUROC {:.4} by both, {:.4} by energy, {:.4} by force \
+             (½ for independent frames of the same ensemble; two-sided p of the shift {:.1e}).",
+            100.0 * self.share_foreign,
+            self.frames.len(),
+            self.threshold,
+            self.by_both.auroc,
+            self.by_energy.auroc,
+            self.by_force.auroc,
+            2.0 * tail
+        )
+    }
+
+    /// Whether no more frames are foreign than chance makes.
+    pub fn is_familiar(&self) -> bool {
+        let error = (self.threshold * (1.0 - self.threshold) / self.frames.len() as f64).sqrt();
+        self.share_foreign <= self.threshold + 3.0 * error
+    }
+
+    /// The headline numbers.
+    pub fn to_json(&self) -> Value {
+        let of = |separation: &Separation| json!({ "auroc": separation.auroc, "ks": separation.ks, "cohens_d": separation.cohens_d });
+        json!({
+            "n_frames": self.frames.len(),
+            "n_held_out": self.n_held_out,
+            "threshold": self.threshold,
+            "share_foreign": self.share_foreign,
+            "energy": of(&self.by_energy),
+            "force": of(&self.by_force),
+            "both": of(&self.by_both),
+            "verdict": self.sentence(),
+            "warnings": self.warnings,
+        })
+    }
+
+    /// A row per frame.
+    pub fn write_csv(&self, path: &Path) -> Result<()> {
+        let mut table = String::from("frame,energy_kT,force_kT_per_nm,p_energy,p_force,p,foreign\n");
+        for (idx, frame) in self.frames.iter().enumerate() {
+            let _ = writeln!(
+                table,
+                "{idx},{},{},{},{},{},{}",
+                frame.energy_kt,
+                frame.force_kt_per_nm,
+                frame.p_energy,
+                frame.p_force,
+                frame.p,
+                frame.p < self.threshold
+            );
+        }
+        write_atomic(path, table.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::{Purpose, Streams, fill_normal};
+
+    fn normal(n: usize, seed: u64, shift: f64) -> Evaluated {
+        let mut values = vec![0.0; 2 * n];
+        fill_normal(&mut Streams::new(seed).stream(Purpose::Walker, 0), &mut values);
+        let (energies, forces) = values.split_at(n);
+        Evaluated { energies: energies.iter().map(|u| u + shift).collect(), forces: forces.to_vec() }
+    }
+
+    /// Frames of the same law have uniform p-values; two standard deviations apart the area is Φ(2/√2) = 0.9214, the
+    /// largest difference of the distributions 2Φ(1) − 1 = 0.6827, and d is 2.
+    #[test]
+    fn shares_are_calibrated_and_separations_are_those_of_normal_laws() {
+        let (known, same) = (normal(20_000, 1, 0.0), normal(20_000, 2, 0.0));
+        let scores = summarise(&known, &same, 0.01, vec![]);
+        for threshold in [0.01, 0.1, 0.5] {
+            for p in [|frame: &FrameScore| frame.p_energy, |frame: &FrameScore| frame.p_force] {
+                let share = scores.frames.iter().filter(|frame| p(frame) < threshold).count() as f64 / 2e4;
+                // Both sets are finite.
+                let error = (2.0 * threshold * (1.0 - threshold) / 2e4).sqrt();
+                assert!((share - threshold).abs() < 4.0 * error, "{share} {threshold}");
+            }
+        }
+        // Of two independent tests at half the level each.
+        assert!((scores.share_foreign - (1.0 - 0.995 * 0.995)).abs() < 0.003, "{}", scores.share_foreign);
+        assert!(scores.is_familiar() && (scores.by_energy.auroc - 0.5).abs() < 0.01);
+        assert!((scores.by_both.auroc - 0.5).abs() < 0.01, "{:?}", scores.by_both);
+
+        let far = summarise(&known, &normal(20_000, 3, 2.0), 0.01, vec![]);
+        let found = far.by_energy;
+        assert!((found.auroc - 0.9214).abs() < 0.01 && (found.ks - 0.6827).abs() < 0.015, "{found:?}");
+        assert!((found.cohens_d - 2.0).abs() < 0.04 && !far.is_familiar(), "{found:?}");
+        assert!(far.to_json()["share_foreign"].as_f64().unwrap() > 0.2);
+    }
+
+    #[test]
+    fn energies_that_are_not_finite_are_foreign() {
+        let mut odd = normal(100, 4, 0.0);
+        odd.energies[3] = f64::NAN;
+        let scores = summarise(&normal(5000, 5, 0.0), &odd, 0.001, vec![]);
+        assert!(scores.frames[3].p < 0.001);
+    }
+}
