@@ -7,7 +7,7 @@ fn a_suite_runs_resumes_and_repeats_itself() {
     let home = tempfile::tempdir().unwrap();
     let benchmark = |name: &str, more: &[&str]| {
         let out = home.path().join(name).display().to_string();
-        let quick = ["--set", "methods.0.stages.0.n_steps=40", "--set", "problems.1.n_squares=2"];
+        let quick = ["--set", "assess.n_samples=64", "--set", "problems.1.n_squares=2"];
         let mut arguments =
             vec!["benchmark", "energies", "--suite", "mixtures_small", "--out", &out, "--json"];
         arguments.extend(quick);
@@ -19,7 +19,8 @@ fn a_suite_runs_resumes_and_repeats_itself() {
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
     let summary = &json(&output)["summary"];
     let worst = |method: &str| summary[format!("worst_weight_error_{method}")]["value"].as_f64().unwrap();
-    assert!(worst("dsm").is_finite() && worst("diffclf") < 1.0);
+    // Trained for seconds, it sees weights that score matching does not.
+    assert!(worst("diffclf") < 0.5 * worst("dsm"), "{summary}");
 
     let report = home.path().join("whole/report");
     let table = std::fs::read_to_string(report.join("table.csv")).unwrap();

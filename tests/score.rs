@@ -26,7 +26,10 @@ fn frames_of_the_ensemble_are_familiar_and_other_beads_are_not() {
     assert!((number(&own["both"], "auroc") - 0.5).abs() < 0.03, "{own}");
     let text = std::fs::read_to_string(&table).unwrap();
     assert_eq!(text.lines().count() as u64, 1 + own["n_frames"].as_u64().unwrap());
-    assert!(text.starts_with("frame,energy_kT,force_kT_per_nm,p_energy,p_force,p,foreign\n0,"), "{text:.100}");
+    assert!(
+        text.starts_with("frame,energy_kT,force_kT_per_nm,p_energy,p_force,p,foreign\n0,"),
+        "{text:.100}"
+    );
 
     // Five other atoms of the same molecule.
     let output = score(&["--selection", "name CH3 O CB or (resname NME and name C)"]);

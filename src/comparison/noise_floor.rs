@@ -9,7 +9,7 @@ use super::metric::Metric;
 use crate::error::{Error, Result};
 use crate::free_energy::Estimate;
 use crate::free_energy::bootstrap::deviation;
-use crate::random::{Purpose, Streams};
+use crate::random::{Purpose, Rng, Streams};
 use nalgebra::{DMatrix, DVector};
 use rand::Rng as _;
 use rayon::prelude::*;
@@ -133,7 +133,8 @@ pub fn noise_floor(
 /// these frames at random, and in its place a frame of `pool` from the same cell, with the weight of another frame of
 /// the cell, scaled so that the cell has the mass that it has in `pool`. All sets are compared with the same
 /// `reference`, so that its own noise is in the floor as it is in the value. `pool` and `reference` must be independent
-/// samples of one ensemble, `pool` large.
+/// samples of one ensemble. The noise of the pool itself is taken off, to first order, by what its two halves show; frames
+/// are in the order of time, so that halves are independent.
 pub fn noise_floor_of_weights(
     metrics: &[Metric],
     weighted: &Sample,
@@ -143,26 +144,14 @@ pub fn noise_floor_of_weights(
     n_splits: usize,
     streams: &Streams,
 ) -> Result<Vec<NoiseFloor>> {
-    if n_splits < MIN_SPLITS || n_draws == 0 {
-        let found = format!("{n_splits} splits, {n_draws} draws");
-        return Err(Error::invalid("noise floor of weights", format!("at least {MIN_SPLITS} and 1"), found));
+    if n_splits < MIN_SPLITS || n_draws == 0 || pool.n_frames() < 2 * MIN_FRAMES {
+        let expected = format!("at least {MIN_SPLITS}, 1 and {}", 2 * MIN_FRAMES);
+        let found = format!("{n_splits} splits, {n_draws} draws and a pool of {}", pool.n_frames());
+        return Err(Error::invalid("noise floor of weights", expected, found));
     }
     let all: Vec<usize> = (0..weighted.n_frames()).collect();
     let mut cells = Cells::default();
     let root = cells.divide(weighted, all);
-    // Frames of the pool in each cell with the running sum of their weights.
-    let mut of_pool: Vec<(Vec<usize>, Vec<f64>)> = vec![Default::default(); cells.members.len()];
-    for frame in 0..pool.n_frames() {
-        let (frames, sums) = &mut of_pool[cells.find(&root, pool.frame(frame))];
-        frames.push(frame);
-        sums.push(sums.last().copied().unwrap_or(0.0) + pool.weight(frame));
-    }
-    let scales: Vec<f64> = (cells.members.iter().zip(&of_pool))
-        .map(|(members, (_, sums))| {
-            let own: f64 = members.iter().map(|&frame| weighted.weight(frame)).sum();
-            if own > 0.0 { sums.last().copied().unwrap_or(0.0) / own } else { 0.0 }
-        })
-        .collect();
     let cell_of = cells.of_each(weighted.n_frames());
     // The bins of the comparison that the floor is for.
     let known: Vec<(Grid, Vec<f64>)> = (metrics.iter())
@@ -172,39 +161,88 @@ pub fn noise_floor_of_weights(
             (grid, histogram)
         })
         .collect();
-    let values: Vec<Vec<f64>> = (0..n_splits)
-        .into_par_iter()
-        .map(|split| {
-            let mut rng = streams.stream(Purpose::Floor, split as u64);
-            let (mut frames, mut weights) = (Vec::with_capacity(2 * n_draws), Vec::with_capacity(n_draws));
-            for _ in 0..n_draws {
-                let cell = cell_of[rng.random_range(0..cell_of.len())];
-                let (members, (of_cell, sums)) = (&cells.members[cell], &of_pool[cell]);
-                let weight = scales[cell] * weighted.weight(members[rng.random_range(0..members.len())]);
-                let mass = sums.last().copied().unwrap_or(0.0);
-                if weight > 0.0 && mass > 0.0 {
-                    let point = rng.random_range(0.0..mass);
-                    let place = sums.partition_point(|sum| *sum <= point).min(of_cell.len() - 1);
-                    frames.extend(pool.frame(of_cell[place]));
-                    weights.push(weight);
-                }
-            }
-            let drawn = Part { values: frames, weights: Some(weights) };
-            let of_metric = |(metric, (grid, histogram)): (&Metric, &(Grid, Vec<f64>))| {
-                if drawn.values.is_empty() {
-                    return f64::NAN;
-                }
-                metric.of_histograms(&grid.histogram(&drawn.sample()), histogram)
-            };
-            metrics.iter().zip(&known).map(of_metric).collect()
-        })
-        .collect();
+    let drawn_from = |frames: std::ops::Range<usize>| -> Vec<Vec<f64>> {
+        let draws = Draws::new(&cells, &root, weighted, pool, frames);
+        (0..n_splits)
+            .into_par_iter()
+            .map(|split| {
+                let mut rng = streams.stream(Purpose::Floor, split as u64);
+                let drawn = draws.draw(&cell_of, n_draws, &mut rng);
+                let of_metric = |(metric, (grid, histogram)): (&Metric, &(Grid, Vec<f64>))| {
+                    if drawn.values.is_empty() {
+                        return f64::NAN;
+                    }
+                    metric.of_histograms(&grid.histogram(&drawn.sample()), histogram)
+                };
+                metrics.iter().zip(&known).map(of_metric).collect()
+            })
+            .collect()
+    };
+    let n = pool.n_frames();
+    let whole = drawn_from(0..n);
+    let halves = [drawn_from(0..n / 2), drawn_from(n / 2..n)];
     let method = format!(
-        "mean ± standard deviation of {n_splits} sets of {n_draws} frames that are drawn from {} others with weights like \
-         these, against the same reference",
-        pool.n_frames()
+        "mean ± standard deviation of {n_splits} sets of {n_draws} frames that are drawn from {n} others with weights like \
+         these, against the same reference; the noise of those others taken off by what halves of them show"
     );
-    Ok(assembled(metrics, n_draws.min(reference.n_frames()), &method, false, |i| spread(&values, i)))
+    Ok(assembled(metrics, n_draws.min(reference.n_frames()), &method, false, |i| {
+        let (mean, deviation) = spread(&whole, i);
+        // The noise of the pool is twice as large in a half of it.
+        let of_halves = 0.5 * (spread(&halves[0], i).0 + spread(&halves[1], i).0);
+        (2.0 * mean - of_halves, deviation)
+    }))
+}
+
+/// Frames of a pool by the cell that they are in, and how weights become theirs.
+struct Draws<'a> {
+    cells: &'a Cells,
+    weighted: &'a Sample<'a>,
+    pool: &'a Sample<'a>,
+    /// Frames in each cell with the running sum of their weights.
+    of_cell: Vec<(Vec<usize>, Vec<f64>)>,
+    /// What the weights of a cell are multiplied by to give it its mass in the pool.
+    scales: Vec<f64>,
+}
+
+impl<'a> Draws<'a> {
+    fn new(
+        cells: &'a Cells,
+        root: &Cell,
+        weighted: &'a Sample,
+        pool: &'a Sample,
+        frames: std::ops::Range<usize>,
+    ) -> Self {
+        let mut of_cell: Vec<(Vec<usize>, Vec<f64>)> = vec![Default::default(); cells.members.len()];
+        for frame in frames {
+            let (frames, sums) = &mut of_cell[cells.find(root, pool.frame(frame))];
+            frames.push(frame);
+            sums.push(sums.last().copied().unwrap_or(0.0) + pool.weight(frame));
+        }
+        let scale = |(members, (_, sums)): (&Vec<usize>, &(Vec<usize>, Vec<f64>))| {
+            let own: f64 = members.iter().map(|&frame| weighted.weight(frame)).sum();
+            if own > 0.0 { sums.last().copied().unwrap_or(0.0) / own } else { 0.0 }
+        };
+        let scales = cells.members.iter().zip(&of_cell).map(scale).collect();
+        Self { cells, weighted, pool, of_cell, scales }
+    }
+
+    fn draw(&self, cell_of: &[usize], n_draws: usize, rng: &mut Rng) -> Part {
+        let (mut values, mut weights) = (Vec::with_capacity(2 * n_draws), Vec::with_capacity(n_draws));
+        for _ in 0..n_draws {
+            let cell = cell_of[rng.random_range(0..cell_of.len())];
+            let (members, (frames, sums)) = (&self.cells.members[cell], &self.of_cell[cell]);
+            let weight =
+                self.scales[cell] * self.weighted.weight(members[rng.random_range(0..members.len())]);
+            let mass = sums.last().copied().unwrap_or(0.0);
+            if weight > 0.0 && mass > 0.0 {
+                let point = rng.random_range(0.0..mass);
+                let place = sums.partition_point(|sum| *sum <= point).min(frames.len() - 1);
+                values.extend(self.pool.frame(frames[place]));
+                weights.push(weight);
+            }
+        }
+        Part { values, weights: Some(weights) }
+    }
 }
 
 /// Most frames in a cell in which weights are taken to be alike.
@@ -451,6 +489,12 @@ mod tests {
         // Both are means of forty.
         assert!((floor.value - mean).abs() < 4.0 * spread * (2.0_f64 / 40.0).sqrt(), "{floor} {mean}");
         assert!((floor.std_error / spread - 1.0).abs() < 0.5, "{floor} {spread}");
+        // A pool that is little larger than the set does as well.
+        let few = Sample::new(&values[..2 * 8000]).unwrap();
+        let floor_of_few =
+            &noise_floor_of_weights(&metrics, &sample, n, &few, &reference, 40, &Streams::new(5)).unwrap()[0]
+                .floor;
+        assert!((floor_of_few.value - mean).abs() < 0.06 * mean, "{floor_of_few} {mean}");
         let kish = crate::free_energy::weights::effective_sample_size(&weights) as usize;
         let equal = noise_floor(&metrics, &pool, None, kish, 20_000, 20, &Streams::new(6)).unwrap();
         assert!(equal[0].floor.value > 1.1 * mean, "{} {mean}", equal[0].floor);

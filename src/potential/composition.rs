@@ -80,7 +80,7 @@ impl PotentialPath for Product<'_> {
         let mut of_part = vec![0.0; u.len()];
         for (part, weight) in &self.parts {
             part.energies(lambda, x, &mut of_part)?;
-            u.iter_mut().zip(&of_part).for_each(|(u, part)| *u += weight * part);
+            u.iter_mut().zip(&of_part).for_each(|(u, part)| *u = add(*u, times(*weight, *part)));
         }
         Ok(())
     }
@@ -100,7 +100,7 @@ impl PotentialPath for Product<'_> {
         let (mut of_part, mut slope) = (vec![0.0; u.len()], vec![0.0; gradient.len()]);
         for (part, weight) in &self.parts {
             part.energies_and_gradients(lambda, x, &mut of_part, &mut slope)?;
-            u.iter_mut().zip(&of_part).for_each(|(u, part)| *u += weight * part);
+            u.iter_mut().zip(&of_part).for_each(|(u, part)| *u = add(*u, times(*weight, *part)));
             gradient.iter_mut().zip(&slope).for_each(|(gradient, slope)| *gradient += weight * slope);
         }
         Ok(())
@@ -214,6 +214,16 @@ impl PotentialPath for Mixture<'_> {
     }
 }
 
+/// u + v, where any part that is infinite makes the sum so: a conformation that one of them forbids is forbidden.
+fn add(u: f64, v: f64) -> f64 {
+    if u.is_finite() && v.is_finite() { u + v } else { f64::INFINITY }
+}
+
+/// c v, and nothing where c is 0 even if v is infinite.
+fn times(factor: f64, value: f64) -> f64 {
+    if factor == 0.0 { 0.0 } else { factor * value }
+}
+
 /// u(x, t) + s(t) v(x): a path with a potential that is switched on along it.
 pub struct Guided<'a, S: Fn(f64) -> (f64, f64) + Sync> {
     /// The path.
@@ -238,7 +248,9 @@ impl<S: Fn(f64) -> (f64, f64) + Sync> PotentialPath for Guided<'_, S> {
         self.guide.energies(x, &mut guide)?;
         self.path.energies(lambda, x, u)?;
         let rest = guide.iter().zip(lambda);
-        u.iter_mut().zip(rest).for_each(|(u, (guide, &lambda))| *u += (self.strength)(lambda).0 * guide);
+        u.iter_mut()
+            .zip(rest)
+            .for_each(|(u, (guide, &lambda))| *u += times((self.strength)(lambda).0, *guide));
         Ok(())
     }
 
@@ -255,10 +267,10 @@ impl<S: Fn(f64) -> (f64, f64) + Sync> PotentialPath for Guided<'_, S> {
         let d = self.space().dimension();
         for (idx, &lambda) in lambda.iter().enumerate() {
             let strength = (self.strength)(lambda).0;
-            u[idx] += strength * guide[idx];
+            u[idx] += times(strength, guide[idx]);
             let range = idx * d..(idx + 1) * d;
             let slopes = gradient[range.clone()].iter_mut().zip(&slope[range]);
-            slopes.for_each(|(gradient, slope)| *gradient += strength * slope);
+            slopes.for_each(|(gradient, slope)| *gradient += times(strength, *slope));
         }
         Ok(())
     }
@@ -269,7 +281,7 @@ impl<S: Fn(f64) -> (f64, f64) + Sync> PotentialPath for Guided<'_, S> {
         self.path.lambda_derivatives(lambda, x, du_dlambda)?;
         let rest = guide.iter().zip(lambda);
         du_dlambda.iter_mut().zip(rest).for_each(|(rate, (guide, &lambda))| {
-            *rate += (self.strength)(lambda).1 * guide;
+            *rate += times((self.strength)(lambda).1, *guide);
         });
         Ok(())
     }

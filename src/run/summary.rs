@@ -4,13 +4,40 @@
 
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, Serialize as _, Serializer};
 use serde_json::{Map, Value, json};
 
 use crate::error::{Error, Result};
 use crate::run::directory::{Layout, read_json, write_json};
 use crate::run::plan::Plan;
 use crate::run::provenance::Provenance;
+
+/// Writes a number that is not finite as `null`, which JSON has in its place.
+pub(super) fn finite<S: Serializer>(value: &f64, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    value.is_finite().then_some(*value).serialize(serializer)
+}
+
+/// Reads `null` as what is not a number.
+pub(super) fn or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
+/// The same of a list.
+pub(super) fn all_finite<S: Serializer>(
+    values: &[f64],
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    let values: Vec<Option<f64>> = values.iter().map(|value| value.is_finite().then_some(*value)).collect();
+    values.serialize(serializer)
+}
+
+/// The same of a list.
+pub(super) fn all_or_nan<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Vec<f64>, D::Error> {
+    let values = Vec::<Option<f64>>::deserialize(deserializer)?;
+    Ok(values.into_iter().map(|value| value.unwrap_or(f64::NAN)).collect())
+}
 
 /// A row of `compare/metrics.csv`.
 #[derive(Debug, Deserialize)]

@@ -17,20 +17,17 @@ use crate::model::data::TrainingData;
 use crate::random::Streams;
 use crate::run::control::Control;
 use crate::run::directory::write_atomic;
+use crate::training::objective::OBJECTIVES;
 use crate::training::{StepReport, TrainSettings, Trainer, resume, validate};
 
 /// Steps whose mean is one row of `loss.csv`.
 const STEPS_PER_ROW: usize = 20;
 /// Noise levels of the held-out loss during training.
 const VALIDATION_LEVELS: usize = 8;
-/// The objectives that have a column of their own.
-const COLUMNS: [&str; 5] = [
-    "denoising_score_matching",
-    "target_score_matching",
-    "diffusive_classification",
-    "mirror_classification",
-    "velocity_matching",
-];
+/// The objectives, each with a column of its own.
+fn columns() -> impl Iterator<Item = &'static str> {
+    OBJECTIVES.entries.iter().map(|entry| entry.name)
+}
 
 /// What a training run needs besides its trainer.
 pub struct Training<'a> {
@@ -145,7 +142,7 @@ impl LossTable {
         };
         let mut text = format!(
             "step,stage,loss,{},validation_dsm,learning_rate,gradient_norm,seconds\n",
-            COLUMNS.join(",")
+            columns().collect::<Vec<_>>().join(",")
         );
         let mut seconds_before = 0.0;
         // The last line may be cut; rows of steps that will be done again go with it.
@@ -191,8 +188,8 @@ impl LossTable {
         let objectives = std::mem::take(&mut self.objectives);
         let loss = std::mem::take(&mut self.loss) / n;
         let norm = std::mem::take(&mut self.gradient_norm) / n;
-        let cells =
-            COLUMNS.map(|name| objectives.get(name).map_or_else(String::new, |sum| (sum / n).to_string()));
+        let cell = |name| objectives.get(name).map_or_else(String::new, |sum| (sum / n).to_string());
+        let cells: Vec<String> = columns().map(cell).collect();
         let validation = validation.map_or_else(String::new, |value| value.to_string());
         let seconds = self.seconds_before + self.begin.elapsed().as_secs_f64();
         let (step, rate) = (report.step, report.learning_rate);
@@ -240,8 +237,11 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         let rows: Vec<&str> = text.lines().skip(1).collect();
         assert_eq!(rows.len(), 1, "{text}");
-        // Objectives that the stage does not have, and no validation.
-        let empty = ",".repeat(COLUMNS.len());
-        assert!(rows[0].starts_with(&format!("2,score,1.5,0.5{empty},0.001,1,")), "{text}");
+        // Objectives that the stage does not have, and no validation, are empty cells.
+        let cells: Vec<&str> = rows[0].split(',').collect();
+        let place = 3 + columns().position(|name| name == "denoising_score_matching").unwrap();
+        assert_eq!((&cells[..3], cells[place]), (&["2", "score", "1.5"][..], "0.5"), "{text}");
+        assert!(cells[3..3 + columns().count() + 1].iter().filter(|cell| !cell.is_empty()).count() == 1);
+        assert_eq!(&cells[4 + columns().count()..][..2], ["0.001", "1"], "{text}");
     }
 }

@@ -202,6 +202,20 @@ impl StageSettings {
         if coupling != Coupling::Independent && self.times.n_levels > 0 {
             return fail("times.n_levels", "must be 0 for these objectives".into());
         }
+        // Twins share their time.
+        if matches!(coupling, Coupling::Twins(_)) {
+            let compares =
+                |o: &&Weighted| o.objective.needs_cross_energies() && o.objective.coupling() != coupling;
+            if let Some(other) = objectives.iter().find(compares) {
+                let message =
+                    format!("`{}` compares times, and these points share one", other.objective.name());
+                return Err(Error::config(
+                    format!("{place}.objectives"),
+                    message,
+                    "give it a stage of its own",
+                ));
+            }
+        }
         let compares_times = |o: &Weighted| o.objective.needs_cross_energies();
         if coupling.n_data(2) < 2 && objectives.iter().any(compares_times) {
             let message = "compare times, and these points have one: give them a stage of their own".into();

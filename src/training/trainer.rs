@@ -96,6 +96,13 @@ impl<'a> Trainer<'a> {
             };
             return Err(Error::config("train.stages", message, hint));
         }
+        if data.second.is_some()
+            && let Some(objective) = objectives.iter().flatten().find(|o| o.objective.needs_noise_end())
+        {
+            let message = format!("`{}` is about a path that ends in noise", objective.objective.name());
+            let hint = "between two ensembles: score matching and `diffusive_classification`";
+            return Err(Error::config("train.stages", message, hint));
+        }
         if data.second.is_none()
             && let Some(objective) = objectives.iter().flatten().find(|o| o.objective.needs_displacements())
         {

@@ -11,6 +11,7 @@ use crate::model::EnergyModel;
 use crate::potential::analytic::DiffusedMixture;
 use crate::potential::{PotentialPath, log_sum_exp};
 use crate::random::{Purpose, Streams, fill_normal};
+use crate::run::summary::{all_finite, all_or_nan, finite, or_nan};
 use crate::sampling::{Progress, ReverseDiffusionSettings, effective_sample_size_log, reverse_diffusion};
 
 /// What is said of one training.
@@ -19,28 +20,41 @@ pub struct Assessment {
     /// By noise level, from the data end.
     pub levels: Vec<Level>,
     /// Variance of log p_θ − log p over points and levels together, kT²: 0 for an energy with one constant for all times.
+    #[serde(serialize_with = "finite", deserialize_with = "or_nan")]
     pub joint_variance: f64,
     /// The same without its part between levels: what score matching leaves even within one level.
+    #[serde(serialize_with = "finite", deserialize_with = "or_nan")]
     pub variance_within_levels: f64,
     /// Weights of the modes by the energy at the data end.
+    #[serde(serialize_with = "all_finite", deserialize_with = "all_or_nan")]
     pub weights: Vec<f64>,
     /// The largest error of these weights.
+    #[serde(serialize_with = "finite", deserialize_with = "or_nan")]
     pub weight_error: f64,
     /// Modes with at least a fifth and at most five times of their weight by the energy.
     pub n_modes_by_energy: usize,
     /// log ∫ exp(−u_θ) at the data end, which is 0 for the law itself.
+    #[serde(serialize_with = "finite", deserialize_with = "or_nan")]
     pub log_z: f64,
     /// Weights of the modes among points of reverse diffusion.
+    #[serde(serialize_with = "all_finite", deserialize_with = "all_or_nan")]
     pub sample_weights: Vec<f64>,
     /// The largest error of these weights.
+    #[serde(serialize_with = "finite", deserialize_with = "or_nan")]
     pub sample_weight_error: f64,
+    /// Walkers of the reverse diffusion whose step was not finite; they are not among the points.
+    #[serde(default)]
+    pub n_diverged: usize,
     /// Modes with at least a fifth of their share of the points.
     pub n_modes_found: usize,
     /// Relative entropy of the weights of the modes, of points from the law to those generated, nat.
+    #[serde(serialize_with = "finite", deserialize_with = "or_nan")]
     pub kl_of_modes: f64,
     /// Squared maximum mean discrepancy of generated and exact points, unbiased.
+    #[serde(serialize_with = "finite", deserialize_with = "or_nan")]
     pub mmd_squared: f64,
     /// Mean Wasserstein-1 distance along random directions.
+    #[serde(serialize_with = "finite", deserialize_with = "or_nan")]
     pub sliced_wasserstein: f64,
 }
 
@@ -52,10 +66,13 @@ pub struct Level {
     /// log(a²/g²).
     pub log_snr: f64,
     /// E|s_θ − s|²/d, times the variance c² of x_t per coordinate.
+    #[serde(serialize_with = "finite", deserialize_with = "or_nan")]
     pub fisher_divergence: f64,
     /// Kish's effective share of exact points with the weights p_θ/p.
+    #[serde(serialize_with = "finite", deserialize_with = "or_nan")]
     pub ess: f64,
     /// Mean of log p_θ − log p.
+    #[serde(serialize_with = "finite", deserialize_with = "or_nan")]
     pub mean_difference: f64,
 }
 
@@ -133,14 +150,22 @@ pub fn assess(
     let drawn = reverse_diffusion(model, &noise, 1.0, &diffusion, 0..settings.n_samples, &own, &mut |f| {
         progress(0.5 + 0.4 * f)
     })?;
-    let samples: Vec<f64> =
-        (drawn.x.chunks_exact(d)).filter(|x| x.iter().all(|x| x.is_finite())).flatten().copied().collect();
+    let mut samples = Vec::with_capacity(drawn.x.len());
+    for (idx, x) in drawn.x.chunks_exact(d).enumerate() {
+        // A walker whose step was not finite stands where it was, on the way.
+        if !drawn.diverged.contains(&idx) {
+            samples.extend_from_slice(x);
+        }
+    }
     let n_samples = (samples.len() / d).max(1) as f64;
     let mut sample_weights = vec![0.0; problem.modes.len()];
     samples.chunks_exact(d).for_each(|x| sample_weights[problem.mode(x)] += 1.0 / n_samples);
     let reference = problem.sample(settings.n_samples, &streams.derive(3000));
-    let error =
-        |found: &[f64]| found.iter().zip(&problem.weights).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    let error = |found: &[f64]| {
+        // One that is not a number must not vanish.
+        let worst = |worst: f64, error: f64| if error.is_nan() || error > worst { error } else { worst };
+        found.iter().zip(&problem.weights).map(|(a, b)| (a - b).abs()).fold(0.0, worst)
+    };
     let within = |found: &[f64], most: f64| {
         let is_there = |(found, weight): &(&f64, &f64)| **found > 0.2 * **weight && **found < most * **weight;
         found.iter().zip(&problem.weights).filter(is_there).count()
@@ -161,6 +186,7 @@ pub fn assess(
         n_modes_found: within(&sample_weights, f64::INFINITY),
         kl_of_modes: problem.weights.iter().zip(&sample_weights).map(kl).sum(),
         sample_weights,
+        n_diverged: drawn.diverged.len(),
         mmd_squared,
         sliced_wasserstein,
         levels,

@@ -180,7 +180,16 @@ impl BenchmarkConfig {
                 let hint = format!("known: {}", known.join(", "));
                 return Err(Error::config(format!("{place}.problems"), format!("names `{unknown}`"), hint));
             }
-            method.train(1).validate(&place)?;
+            let train = method.train(1);
+            train.validate(&place)?;
+            for (idx, stage) in train.stages.iter().enumerate() {
+                let place = format!("{place}.stages[{idx}]");
+                let objectives = stage.objectives(&place)?;
+                if let Some(other) = objectives.iter().find(|o| o.objective.needs_displacements()) {
+                    let message = format!("`{}` learns no energy", other.objective.name());
+                    return bad(&format!("{place}.objectives"), message);
+                }
+            }
         }
         Ok(problems)
     }

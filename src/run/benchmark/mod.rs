@@ -128,7 +128,8 @@ struct Trained {
     seed: u64,
     /// Wall clock.
     training_seconds: f64,
-    assessment: Assessment,
+    /// `None`: the training diverged.
+    assessment: Option<Assessment>,
 }
 
 /// Does all trainings, or those that are left, and compares.
@@ -196,18 +197,27 @@ fn train(
     let part = format!("{}, {}, seed {seed}", problem.name, method.label);
     let training =
         Training { settings: &settings, held_out: None, streams, directory, run, control, part: &part };
-    let model = training.run(trainer)?;
+    let found = |assessment| Trained {
+        problem: problem.name.clone(),
+        method: method.name.clone(),
+        seed,
+        training_seconds: seconds_trained(directory),
+        assessment,
+    };
+    let model = match training.run(trainer) {
+        Ok(model) => model,
+        // What a method does to a problem; the others go on.
+        Err(Error::Diverged { step, .. }) => {
+            control.progress().end(&format!("diverged at step {step}"));
+            return Ok(found(None));
+        }
+        Err(error) => return Err(error),
+    };
     let mut progress = fractions(control, run, &part);
     let assessment = assess(problem, &model, &config.assess, &streams.derive(2), &mut progress)?;
     control.progress().end(&format!(
         "weights off by {:.3} (energy), {:.3} (samples), variance {:.3}",
         assessment.weight_error, assessment.sample_weight_error, assessment.joint_variance
     ));
-    Ok(Trained {
-        problem: problem.name.clone(),
-        method: method.name.clone(),
-        seed,
-        training_seconds: seconds_trained(directory),
-        assessment,
-    })
+    Ok(found(Some(assessment)))
 }

@@ -88,7 +88,8 @@ fn of_problem(
         let Some(first) = all.iter().find(|row| row.problem == problem && row.method == method.name) else {
             continue;
         };
-        let levels = &first.assessment.levels;
+        let Some(assessment) = &first.assessment else { continue };
+        let levels = &assessment.levels;
         let line = |value: &dyn Fn(&super::assess::Level) -> f64| {
             let points = levels.iter().map(|level| (level.log_snr, value(level))).collect();
             Line::new(method.label.as_str(), points, Color::Series(idx)).with_dots()
@@ -99,12 +100,15 @@ fn of_problem(
     let name = format!("levels_{problem}");
     let figure = rows_of_charts(&name, "Effective share and constant along the noise", &[ess, constant], 2);
     section.figure(figure, "Of the first seed. The data end is on the right.");
-    let header = std::iter::once("Method").chain(COLUMNS.iter().map(|(_, heading, _)| *heading));
+    let headings = COLUMNS.iter().map(|(_, heading, _)| *heading).chain(["training / s"]);
+    let header = std::iter::once("Method").chain(headings);
     let mut cells = page::Table::new("", header).with_words(0);
     for row in table.rows.iter().filter(|row| row.problem == problem) {
-        cells
-            .rows
-            .push(std::iter::once(row.label.clone()).chain(row.values.iter().map(|v| words(*v))).collect());
+        cells.rows.push(
+            std::iter::once(row.label.clone())
+                .chain(row.values.iter().chain([&row.seconds]).map(|v| words(*v)))
+                .collect(),
+        );
     }
     section.table(cells);
     section

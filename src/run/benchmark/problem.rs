@@ -183,7 +183,7 @@ impl ProblemSettings {
                     return bad("needs 2 to 8 squares along each side");
                 }
                 let n = *n_squares;
-                let components = on_grid([-1.0, 1.0], [-1.0, 1.0], |x, y| {
+                let components = on_grid([-1.0, 1.0], [-1.0, 1.0], N_CELLS.next_multiple_of(n), |x, y| {
                     let index = |x: f64| ((0.5 * (x + 1.0) * n as f64) as usize).min(n - 1);
                     let (column, row) = (index(x), index(y));
                     let is_dark = (column + row).is_multiple_of(2);
@@ -197,7 +197,7 @@ impl ProblemSettings {
                 }
                 const MINIMA: [[f64; 2]; 3] = [[-0.558, 1.442], [0.623, 0.028], [-0.050, 0.467]];
                 let surface = MuellerBrown { scale_kt: *scale_kt };
-                let components = on_grid([-1.7, 1.3], [-0.5, 2.1], |x, y| {
+                let components = on_grid([-1.7, 1.3], [-0.5, 2.1], N_CELLS, |x, y| {
                     let mut u = [0.0];
                     surface.energies(&[x, y], &mut u).ok()?;
                     let distance = |m: &[f64; 2]| (x - m[0]).powi(2) + (y - m[1]).powi(2);
@@ -212,11 +212,16 @@ impl ProblemSettings {
 }
 
 /// Gaussians of half a cell's width in those cells of a rectangle where there is a weight, with their modes.
-fn on_grid(x: [f64; 2], y: [f64; 2], weight: impl Fn(f64, f64) -> Option<(f64, usize)>) -> Components {
-    let step = [(x[1] - x[0]) / N_CELLS as f64, (y[1] - y[0]) / N_CELLS as f64];
+fn on_grid(
+    x: [f64; 2],
+    y: [f64; 2],
+    n_cells: usize,
+    weight: impl Fn(f64, f64) -> Option<(f64, usize)>,
+) -> Components {
+    let step = [(x[1] - x[0]) / n_cells as f64, (y[1] - y[0]) / n_cells as f64];
     let mut found = Vec::new();
-    for i in 0..N_CELLS {
-        for j in 0..N_CELLS {
+    for i in 0..n_cells {
+        for j in 0..n_cells {
             let at = [x[0] + (i as f64 + 0.5) * step[0], y[0] + (j as f64 + 0.5) * step[1]];
             if let Some((weight, mode)) = weight(at[0], at[1]) {
                 found.push((weight, at, mode));

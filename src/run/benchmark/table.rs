@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
+use super::assess::Assessment;
 use super::{Plan, Trained};
 use crate::error::Result;
 use crate::run::directory::write_atomic;
@@ -27,28 +28,30 @@ impl Spread {
 }
 
 /// What the table says of each training.
-type Column = (&'static str, &'static str, fn(&Trained) -> f64);
+type Column = (&'static str, &'static str, fn(&Assessment) -> f64);
 
-/// Name, heading and value of each column.
+/// Name, heading and value of each column, besides how long training took.
 pub(super) const COLUMNS: [Column; 13] = [
-    ("weight_error", "weights, energy", |row| row.assessment.weight_error),
-    ("joint_variance", "var(log p_θ − log p)", |row| row.assessment.joint_variance),
-    ("variance_within_levels", "within levels", |row| row.assessment.variance_within_levels),
-    ("ess", "ESS", |row| mean_over_levels(row, |level| level.ess)),
-    ("least_ess", "least ESS", |row| row.assessment.levels.iter().map(|l| l.ess).fold(1.0, f64::min)),
-    ("fisher_divergence", "Fisher", |row| mean_over_levels(row, |level| level.fisher_divergence)),
-    ("log_z", "log Z", |row| row.assessment.log_z),
-    ("sample_weight_error", "weights, samples", |row| row.assessment.sample_weight_error),
-    ("n_modes_found", "modes found", |row| row.assessment.n_modes_found as f64),
-    ("kl_of_modes", "KL of modes", |row| row.assessment.kl_of_modes),
-    ("mmd_squared", "MMD²", |row| row.assessment.mmd_squared),
-    ("sliced_wasserstein", "sliced W₁", |row| row.assessment.sliced_wasserstein),
-    ("training_seconds", "training / s", |row| row.training_seconds),
+    ("weight_error", "weights, energy", |found| found.weight_error),
+    ("joint_variance", "var(log p_θ − log p)", |found| found.joint_variance),
+    ("variance_within_levels", "within levels", |found| found.variance_within_levels),
+    ("ess", "ESS", |found| mean_over_levels(found, |level| level.ess)),
+    ("least_ess", "least ESS", |found| {
+        let less = |least: f64, ess: f64| if ess.is_nan() || ess < least { ess } else { least };
+        found.levels.iter().map(|level| level.ess).fold(1.0, less)
+    }),
+    ("fisher_divergence", "Fisher", |found| mean_over_levels(found, |level| level.fisher_divergence)),
+    ("log_z", "log Z", |found| found.log_z),
+    ("sample_weight_error", "weights, samples", |found| found.sample_weight_error),
+    ("n_modes_found", "modes found", |found| found.n_modes_found as f64),
+    ("n_diverged", "diverged walkers", |found| found.n_diverged as f64),
+    ("kl_of_modes", "KL of modes", |found| found.kl_of_modes),
+    ("mmd_squared", "MMD²", |found| found.mmd_squared),
+    ("sliced_wasserstein", "sliced W₁", |found| found.sliced_wasserstein),
 ];
 
-fn mean_over_levels(row: &Trained, value: impl Fn(&super::assess::Level) -> f64) -> f64 {
-    let levels = &row.assessment.levels;
-    levels.iter().map(value).sum::<f64>() / levels.len() as f64
+fn mean_over_levels(found: &Assessment, value: impl Fn(&super::assess::Level) -> f64) -> f64 {
+    found.levels.iter().map(value).sum::<f64>() / found.levels.len() as f64
 }
 
 /// One problem and method.
@@ -60,6 +63,8 @@ pub(super) struct Row {
     pub n_modes: usize,
     /// In the order of [`COLUMNS`].
     pub values: Vec<Spread>,
+    /// Wall clock of a training.
+    pub seconds: Spread,
 }
 
 impl Row {
@@ -86,9 +91,12 @@ impl Table {
                 if of.is_empty() {
                     continue;
                 }
+                // A training that diverged makes the mean of its method what is not a number.
                 let spread = |(_, _, value): &Column| {
-                    Spread::of(&of.iter().map(|row| value(row)).collect::<Vec<f64>>())
+                    let of_row = |row: &&Trained| row.assessment.as_ref().map_or(f64::NAN, value);
+                    Spread::of(&of.iter().map(of_row).collect::<Vec<f64>>())
                 };
+                let seconds: Vec<f64> = of.iter().map(|row| row.training_seconds).collect();
                 rows.push(Row {
                     problem: problem.name.clone(),
                     method: method.name.clone(),
@@ -96,6 +104,7 @@ impl Table {
                     n_seeds: of.len(),
                     n_modes: problem.modes.len(),
                     values: COLUMNS.iter().map(spread).collect(),
+                    seconds: Spread::of(&seconds),
                 });
             }
         }
@@ -109,10 +118,10 @@ impl Table {
         COLUMNS.iter().for_each(|(name, ..)| {
             let _ = write!(csv, ",{name},{name}_std_dev");
         });
-        csv.push('\n');
+        csv += ",training_seconds,training_seconds_std_dev\n";
         for row in &self.rows {
             let _ = write!(csv, "{},{},{},{}", row.problem, row.method, row.n_seeds, row.n_modes);
-            for value in &row.values {
+            for value in row.values.iter().chain([&row.seconds]) {
                 let _ = write!(csv, ",{},{}", number(value.mean), number(value.deviation));
             }
             csv.push('\n');
@@ -122,12 +131,12 @@ impl Table {
         COLUMNS.iter().for_each(|(_, heading, _)| {
             let _ = write!(text, " {heading} |");
         });
-        text += "\n|---|---|";
-        text += &"---|".repeat(COLUMNS.len());
+        text += " training / s |\n|---|---|";
+        text += &"---|".repeat(COLUMNS.len() + 1);
         text.push('\n');
         for row in &self.rows {
             let _ = write!(text, "| {} | {} |", row.problem, row.label);
-            for value in &row.values {
+            for value in row.values.iter().chain([&row.seconds]) {
                 let _ = write!(text, " {} |", words(*value));
             }
             text.push('\n');
@@ -147,11 +156,11 @@ impl Table {
             let of = || self.rows.iter().filter(|row| row.method == *method);
             for column in ["weight_error", "joint_variance", "sample_weight_error"] {
                 let values: Vec<f64> = of().map(|row| row.get(column).mean).collect();
-                let worst = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let worst = worst(values.iter().copied());
                 let how = format!("largest over {} problems, each the mean of its seeds", values.len());
                 entries.insert(format!("worst_{column}_{method}"), entry(worst, None, "", &how));
             }
-            let seconds = of().map(|row| row.get("training_seconds").mean).sum::<f64>() / of().count() as f64;
+            let seconds = of().map(|row| row.seconds.mean).sum::<f64>() / of().count() as f64;
             let how = "mean wall clock of one training";
             entries.insert(format!("training_seconds_{method}"), entry(seconds, None, "s", how));
         }
@@ -168,11 +177,16 @@ impl Table {
             }
             seen.push(&row.method);
             let of = || self.rows.iter().filter(|other| other.method == row.method);
-            let worst = of().map(|row| row.get("weight_error").mean).fold(0.0, f64::max);
+            let worst = worst(of().map(|row| row.get("weight_error").mean));
             said.push(format!("{} {worst:.3} ({} problems)", row.label, of().count()));
         }
         (format!("Largest error of the weights of modes by the energy: {}.", said.join(", ")), true)
     }
+}
+
+/// The largest, or what is not a number if there is any.
+fn worst(values: impl Iterator<Item = f64>) -> f64 {
+    values.fold(f64::NEG_INFINITY, |worst, value| if value.is_nan() || value > worst { value } else { worst })
 }
 
 /// Mean and spread with as many digits as they deserve.

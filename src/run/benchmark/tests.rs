@@ -51,7 +51,7 @@ fn trained(steps: usize, times: &str, objectives: &str) -> Assessment {
         home.path(),
         &control,
     );
-    trained.unwrap().assessment
+    trained.unwrap().assessment.unwrap()
 }
 
 #[test]

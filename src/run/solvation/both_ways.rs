@@ -15,13 +15,14 @@ use super::Road;
 use super::ends::{Ends, N_GROUPS};
 use super::grouped::{LearnedRoad, Works, bennett_by_groups, overlap_verdict};
 use super::learning::LearnedPath;
-use super::road::{finite, or_infinite, or_nan};
+use super::road::or_infinite;
 use crate::error::{Error, Result};
 use crate::free_energy::alchemical::{Severity, Verdict};
 use crate::free_energy::bootstrap::contiguous_ids;
 use crate::free_energy::nonequilibrium::crooks;
 use crate::potential::{ReducedPotential as _, Restricted};
 use crate::random::Streams;
+use crate::run::summary::{finite, or_nan};
 use crate::sampling::{DiffusionPaths, Progress};
 
 /// Settings of the paths between ensembles and noise.

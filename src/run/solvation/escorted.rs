@@ -86,7 +86,11 @@ impl EscortedSettings {
 
     /// What is learned of the velocity: along the same path, between the same pairs.
     pub fn learning(&self, energies: &LearningSettings) -> LearningSettings {
-        let (network, train) = (self.network.clone(), self.train.clone());
+        let (mut network, train) = (self.network.clone(), self.train.clone());
+        // A velocity rises nowhere by itself.
+        if network.get("kind").and_then(toml::Value::as_str) == Some("whitened") {
+            network.entry("confining").or_insert(false.into());
+        }
         LearningSettings { noise: energies.noise, pairing: energies.pairing, network, train }
     }
 }
@@ -171,9 +175,11 @@ pub fn escorted(
     let road = Road {
         name: "escorted_bar".into(),
         method: format!(
-            "escorted by a learned velocity and score from each ensemble to the other, {} paths each way in {} steps, \
-             Bennett's ratio",
-            settings.n_paths, settings.n_steps
+            "escorted by a learned velocity and score from each ensemble to the other, {} and {} paths in {} steps, Bennett's \
+             ratio",
+            works[0].kt.len(),
+            works[1].kt.len(),
+            settings.n_steps
         ),
         value_kt,
         std_error_kt,

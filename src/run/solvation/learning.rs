@@ -15,6 +15,7 @@ use crate::potential::{Noise, PotentialPath};
 use crate::random::Streams;
 use crate::run::control::Control;
 use crate::run::training::{Training, seconds_trained};
+use crate::training::objective::OBJECTIVES;
 use crate::training::objective::velocity_matching::NAME as VELOCITY;
 use crate::training::{TrainSettings, Trainer};
 
@@ -56,9 +57,6 @@ pub fn short_training() -> TrainSettings {
     train
 }
 
-/// The objective that ties the levels to each other.
-const CLASSIFICATION: &str = "diffusive_classification";
-
 impl LearningSettings {
     /// Checks the settings; `place` is their key path.
     pub fn validate(&self, place: &str) -> Result<()> {
@@ -72,13 +70,11 @@ impl LearningSettings {
         NETWORKS.build(&format!("{place}.network"), self.network.clone(), &()).map(|_| ())
     }
 
-    /// The same steps without diffusive classification: score matching alone.
+    /// The same steps of score matching alone, without what ties levels to each other.
     pub fn scores_alone(&self) -> Self {
         let mut alone = self.clone();
         for stage in &mut alone.train.stages {
-            stage.objectives.retain(|objective| {
-                objective.get("kind").and_then(toml::Value::as_str) != Some(CLASSIFICATION)
-            });
+            stage.objectives.retain(|objective| !ties_levels(objective));
         }
         alone.train.stages.retain(|stage| !stage.objectives.is_empty());
         alone
@@ -102,6 +98,13 @@ impl LearningSettings {
         };
         self.train.stages.iter().map(of_stage).sum()
     }
+}
+
+/// Whether an objective finds more than scores: the constant of each level, or its slope in time.
+fn ties_levels(objective: &toml::Table) -> bool {
+    let mut settings = objective.clone();
+    settings.remove("weight");
+    OBJECTIVES.build("objective", settings, &()).is_ok_and(|objective| objective.ties_levels())
 }
 
 /// An energy that depends on time, and the process whose laws it describes: a model, or in tests a formula.

@@ -1,10 +1,10 @@
 //! One row of a table of solvation free energies: a value, its error, what it cost and what to know about it.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::free_energy::alchemical::{Severity, Verdict};
-use crate::run::summary::entry;
+use crate::run::summary::{entry, finite, or_nan};
 
 /// What one road to a free energy came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,14 +39,6 @@ impl Road {
         let value = entry(self.value_kt, Some(self.std_error_kt), "kT", &self.method);
         (format!("delta_f_{}", self.name), value)
     }
-}
-
-pub(super) fn finite<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
-    value.is_finite().then_some(*value).serialize(serializer)
-}
-
-pub(super) fn or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
 }
 
 pub(super) fn or_infinite<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {

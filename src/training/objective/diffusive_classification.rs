@@ -43,34 +43,29 @@ pub enum Generator {
     ItakuraSaito,
 }
 
-/// Ratios beyond e to this power are linearised: the loss stays convex and its slope bounded.
-const LARGEST_LOG_RATIO: f64 = 3.0;
+/// Where ρ would make a slope larger than e to this power, both terms go on with other slopes: B of the denominator as a
+/// straight line, A of the numerator so that B' = ρ |A'| still holds, of which the minimum at the true ratio follows.
+const LARGEST_LOG_SLOPE: f64 = 3.0;
 
 impl Generator {
     /// Of log ρ at a point of the density in the numerator and at one of that in the denominator: −φ'(ρ) and φ'(ρ)ρ − φ(ρ),
     /// each with its slope in log ρ.
     fn of_ratio(self, log_ratio: f64, is_numerator: bool) -> (f64, f64) {
-        // eʸ and its continuation by a straight line.
-        let exp = |y: f64| {
-            let inside = y.min(LARGEST_LOG_RATIO).exp();
-            (inside * (1.0 + (y - LARGEST_LOG_RATIO).max(0.0)), inside)
-        };
+        const C: f64 = LARGEST_LOG_SLOPE;
+        let y = log_ratio;
         match (self, is_numerator) {
-            (Self::Kl, true) => (-log_ratio - 1.0, -1.0),
-            (Self::Kl, false) => exp(log_ratio),
-            (Self::LeastSquares, true) => {
-                let (value, slope) = exp(log_ratio);
-                (1.0 - value, -slope)
-            }
-            (Self::LeastSquares, false) => {
-                let (value, slope) = exp(2.0 * log_ratio);
-                (0.5 * (value - 1.0), slope)
-            }
-            (Self::ItakuraSaito, true) => {
-                let (value, slope) = exp(-log_ratio);
-                (value, -slope)
-            }
-            (Self::ItakuraSaito, false) => (log_ratio - 1.0, 1.0),
+            (Self::Kl, true) if y <= C => (-y - 1.0, -1.0),
+            (Self::Kl, true) => (-C - 2.0 + (C - y).exp(), -(C - y).exp()),
+            (Self::Kl, false) if y <= C => (y.exp(), y.exp()),
+            (Self::Kl, false) => (C.exp() * (1.0 + y - C), C.exp()),
+            (Self::LeastSquares, true) if 2.0 * y <= C => (1.0 - y.exp(), -y.exp()),
+            (Self::LeastSquares, true) => (1.0 - 2.0 * (0.5 * C).exp() + (C - y).exp(), -(C - y).exp()),
+            (Self::LeastSquares, false) if 2.0 * y <= C => (0.5 * ((2.0 * y).exp() - 1.0), (2.0 * y).exp()),
+            (Self::LeastSquares, false) => (0.5 * (C.exp() - 1.0) + C.exp() * (y - 0.5 * C), C.exp()),
+            (Self::ItakuraSaito, true) if -y <= C => ((-y).exp(), -(-y).exp()),
+            (Self::ItakuraSaito, true) => (C.exp() * (1.0 - y - C), -C.exp()),
+            (Self::ItakuraSaito, false) if -y <= C => (y - 1.0, 1.0),
+            (Self::ItakuraSaito, false) => (-C - 2.0 + (C + y).exp(), (C + y).exp()),
             (Self::CrossEntropy | Self::Brier, _) => (0.0, 0.0),
         }
     }
@@ -101,6 +96,10 @@ impl Objective for DiffusiveClassification {
     }
 
     fn needs_cross_energies(&self) -> bool {
+        true
+    }
+
+    fn ties_levels(&self) -> bool {
         true
     }
 
@@ -154,5 +153,38 @@ impl Objective for DiffusiveClassification {
             }
         }
         loss
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever the true ratio of two densities at a point, the expected loss is least there: also where slopes are
+    /// bounded.
+    #[test]
+    fn the_minimum_of_every_loss_of_ratios_is_the_true_ratio() {
+        for generator in [Generator::Kl, Generator::LeastSquares, Generator::ItakuraSaito] {
+            for truth in [-6.0, -2.0, -0.3, 0.0, 0.8, 1.7, 2.5, 6.0] {
+                // p_t = e^L p_s, up to a common factor that keeps both of the order of one.
+                let (p_t, p_s) = (f64::exp(0.5 * truth), f64::exp(-0.5 * truth));
+                let loss =
+                    |y: f64| p_t * generator.of_ratio(y, true).0 + p_s * generator.of_ratio(y, false).0;
+                let least =
+                    (-1200..=1200).map(|k| 0.01 * f64::from(k)).min_by(|a, b| loss(*a).total_cmp(&loss(*b)));
+                assert!((least.unwrap() - truth).abs() < 0.02, "{generator:?} {truth}: {least:?}");
+                // Values are continuous and belong to the slopes.
+                for y in [-3.0001, -2.9999, 1.4999, 1.5001, 2.9999, 3.0001, truth] {
+                    for side in [true, false] {
+                        let h = 1e-5;
+                        let at = |y| generator.of_ratio(y, side).0;
+                        let slope = generator.of_ratio(y, side).1;
+                        assert!(
+                            ((at(y + h) - at(y - h)) / (2.0 * h) - slope).abs() < 1e-4 * (1.0 + slope.abs())
+                        );
+                    }
+                }
+            }
+        }
     }
 }

@@ -60,6 +60,14 @@ impl Objective for FokkerPlanck {
         Coupling::Twins(self.epsilon)
     }
 
+    fn needs_noise_end(&self) -> bool {
+        true
+    }
+
+    fn ties_levels(&self) -> bool {
+        true
+    }
+
     fn add(&self, point: &Point, weight: f64, cotangent: &mut Cotangent) -> f64 {
         let n_times = point.times.len();
         let size = point.positions.len() / n_times;

@@ -51,12 +51,12 @@ impl Objective for MirrorClassification {
     fn add(&self, point: &Point, weight: f64, cotangent: &mut Cotangent) -> f64 {
         let n_times = point.times.len();
         let mut loss = 0.0;
-        for k in 0..n_times {
+        for k in 0..point.n_data {
             let own = k * n_times + k;
             let difference = point.energies[own] - point.mirrored[k];
             let (value, slope) = softplus(difference);
-            loss += value / n_times as f64;
-            let slope = weight * slope / n_times as f64;
+            loss += value / point.n_data as f64;
+            let slope = weight * slope / point.n_data as f64;
             cotangent.energies[own] += slope;
             cotangent.mirrored[k] -= slope;
         }

@@ -104,6 +104,16 @@ pub trait Objective: Send + Sync {
         Coupling::Independent
     }
 
+    /// Is it about a process that ends in noise, and not about one between two ensembles?
+    fn needs_noise_end(&self) -> bool {
+        false
+    }
+
+    /// Does its minimum have one constant for all times, and so the weights of modes?
+    fn ties_levels(&self) -> bool {
+        false
+    }
+
     /// Are slopes of the loss with respect to ∂u/∂x left out on purpose?
     fn holds_gradients(&self) -> bool {
         false

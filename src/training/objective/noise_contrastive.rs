@@ -46,6 +46,10 @@ impl Objective for NoiseContrastive {
         Coupling::Gaussian
     }
 
+    fn ties_levels(&self) -> bool {
+        true
+    }
+
     fn add(&self, point: &Point, weight: f64, cotangent: &mut Cotangent) -> f64 {
         let size = point.positions.len() / 2;
         let mut loss = 0.0;

@@ -17,6 +17,9 @@ use super::{Cotangent, Coupling, Objective, Point};
 use crate::error::Result;
 use crate::registry::Settings;
 
+/// In log(a²/g²).
+const LEAST_STEP: f64 = 0.01;
+
 /// The Radon–Nikodym estimator has no settings.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -52,6 +55,14 @@ impl Objective for RadonNikodym {
         true
     }
 
+    fn needs_noise_end(&self) -> bool {
+        true
+    }
+
+    fn ties_levels(&self) -> bool {
+        true
+    }
+
     fn add(&self, point: &Point, weight: f64, cotangent: &mut Cotangent) -> f64 {
         // 0 is s, with less noise, 1 is t.
         let size = point.positions.len() / 2;
@@ -76,7 +87,8 @@ impl Objective for RadonNikodym {
         let gaussian = 0.5 * (squares(x_t) / variance_t - squares(x_s) / variance_s)
             + 0.5 * d * (variance_t / variance_s).ln();
         let residual = point.energies[0] - point.energies[3] + learned - (reference - gaussian);
-        let scale = 1.0 / (d * step * step);
+        // Energies are single precision: steps that are shorter than this say nothing.
+        let scale = 1.0 / (d * (step * step + LEAST_STEP * LEAST_STEP));
         let slope = 2.0 * weight * scale * residual;
         cotangent.energies[0] += slope;
         cotangent.energies[3] -= slope;

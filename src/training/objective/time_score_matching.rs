@@ -15,6 +15,9 @@ use super::{Cotangent, Objective, Point};
 use crate::error::Result;
 use crate::registry::Settings;
 
+/// In log(a²/g²).
+const LEAST_STEP: f64 = 0.01;
+
 /// Time score matching has no settings.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -43,6 +46,14 @@ impl Objective for TimeScoreMatching {
         true
     }
 
+    fn needs_noise_end(&self) -> bool {
+        true
+    }
+
+    fn ties_levels(&self) -> bool {
+        true
+    }
+
     fn add(&self, point: &Point, weight: f64, cotangent: &mut Cotangent) -> f64 {
         let n_times = point.times.len();
         let size = point.noise.len() / n_times;
@@ -59,7 +70,9 @@ impl Objective for TimeScoreMatching {
                 // x − a_s x₀ with x₀ = (x − g z)/a.
                 let rest = x.iter().zip(z).map(|(x, z)| (x - a_other / a * (x - g * z)).powi(2)).sum::<f64>();
                 let other = 0.5 * rest / (g_other * g_other) + d * g_other.ln();
-                let scale = 1.0 / (d * (log_snr(k) - log_snr(j)).powi(2) * n_terms);
+                // Energies are single precision: times that are closer than this say nothing.
+                let squared_step = (log_snr(k) - log_snr(j)).powi(2) + LEAST_STEP * LEAST_STEP;
+                let scale = 1.0 / (d * squared_step * n_terms);
                 let found = point.energies[k * n_times + j] - point.energies[k * n_times + k];
                 let residual = found - (other - own);
                 loss += scale * residual * residual;
