@@ -57,6 +57,7 @@ fn what_cannot_be_is_refused() {
     };
     let message = refused(&["benchmark", "energies", "--suite", "molecules_of_mars", "--json"]);
     assert!(message.contains("known: mixtures"), "{message}");
+    assert!(refused(&["benchmark", "energies", "--json"]).contains("nothing to do"));
     let suite = ["benchmark", "energies", "--suite", "mixtures_small", "--json", "--set"];
     let message = refused(&[&suite[..], &["n_training=2"]].concat());
     assert!(message.contains("n_training"), "{message}");

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use kirkwood::run::benchmark::SUITES;
 use kirkwood::run::{Request, Variants};
+use kirkwood::{Error, Result};
 
 /// A benchmark.
 #[derive(Debug, Args)]
@@ -21,7 +23,7 @@ enum What {
 #[derive(Debug, Args)]
 struct OfEnergies {
     /// A configuration (TOML) of your own, or a run directory, which holds its plan
-    #[arg(conflicts_with = "suite", required_unless_present = "suite")]
+    #[arg(conflicts_with = "suite")]
     config: Option<PathBuf>,
 
     /// A suite that is built in: mixtures, mixtures_small
@@ -57,13 +59,21 @@ impl OfBenchmark {
     }
 
     /// The same for the library, and the suite.
-    pub fn request(&self) -> (Request, Option<&str>) {
+    pub fn request(&self) -> Result<(Request, Option<&str>)> {
         let What::Energies(of) = &self.what;
         let command: Vec<String> = std::env::args().collect();
         let suite = of.suite.as_deref();
-        let named = || PathBuf::from(format!("suite {}", suite.unwrap_or_default()));
+        let config = match (&of.config, suite) {
+            (Some(config), _) => config.clone(),
+            (None, Some(suite)) => PathBuf::from(format!("suite {suite}")),
+            (None, None) => {
+                let known = SUITES.map(|(name, _)| name).join(", ");
+                let hint = format!("a file, or `--suite` with one of {known}");
+                return Err(Error::config("benchmark energies", "has nothing to do", hint));
+            }
+        };
         let request = Request {
-            config: of.config.clone().unwrap_or_else(named),
+            config,
             out: of.out.clone(),
             device: None,
             seed: of.seed,
@@ -72,6 +82,6 @@ impl OfBenchmark {
             variants: Variants::None,
             command: command.join(" "),
         };
-        (request, suite)
+        Ok((request, suite))
     }
 }

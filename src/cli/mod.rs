@@ -77,7 +77,7 @@ fn dispatch(arguments: &Arguments) -> Result<ExitCode> {
             use_threads(of_benchmark.threads());
             let control = Control::new(bars(arguments));
             stop_on_interrupt(&control)?;
-            let (request, suite) = of_benchmark.request();
+            let (request, suite) = of_benchmark.request()?;
             Ok(finish(arguments, &run::benchmark::run(&request, suite, &control)?))
         }
         Command::Check(of_run) if run::solvation::is_solvation(&of_run.config) => {
