@@ -11,13 +11,15 @@ use std::sync::Mutex;
 use rayon::prelude::*;
 
 use super::compute::Compute;
+use super::data::TrainingData;
 use super::fused::{self, Direction, Weights, Workspace};
-use super::network::Architecture;
+use super::network::{Architecture, Context, Network};
 use super::program::Program;
 use super::tensor::{Batch, TensorProgram};
 use super::time_table::TimeTable;
 use crate::error::Result;
 use crate::potential::{Noise, PotentialPath, Space};
+use crate::random::Streams;
 
 /// A time-dependent energy of a molecule.
 pub struct EnergyModel {
@@ -50,6 +52,19 @@ impl EnergyModel {
     ) -> Self {
         let (lanes, pool) = (fused::lanes_for(&program), Mutex::new(vec![]));
         Self { architecture, length_scale_nm, program, time_table, weights, lanes, pool, device: None }
+    }
+
+    /// The model of a network before its first step, with statistics of the data and weights from their streams.
+    pub fn initial(
+        network: &dyn Network,
+        architecture: Architecture,
+        length_scale_nm: f64,
+        data: &TrainingData,
+        streams: &Streams,
+    ) -> Result<Self> {
+        let built = network.build(&Context { architecture: &architecture, data, streams })?;
+        let weights = Weights::initial(&built.program, streams);
+        Ok(Self::new(architecture, length_scale_nm, built.program, built.time_table, weights))
     }
 
     /// The same model on a device. The host has the fused executor, every other device tensors.

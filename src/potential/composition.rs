@@ -101,7 +101,7 @@ impl PotentialPath for Product<'_> {
         for (part, weight) in &self.parts {
             part.energies_and_gradients(lambda, x, &mut of_part, &mut slope)?;
             u.iter_mut().zip(&of_part).for_each(|(u, part)| *u = add(*u, times(*weight, *part)));
-            gradient.iter_mut().zip(&slope).for_each(|(gradient, slope)| *gradient += weight * slope);
+            gradient.iter_mut().zip(&slope).for_each(|(gradient, slope)| *gradient += times(*weight, *slope));
         }
         Ok(())
     }

@@ -1,10 +1,10 @@
 //! The report of `kirkwood estimate FILES`, made from its `estimate.json` alone.
 
+use super::figure::Color;
 use super::figure::heat_map::HeatMap;
 use super::figure::lines::{Line, LineChart, rows_of_charts};
-use super::figure::{Color, png, svg};
 use super::number;
-use super::page::{Block, Card, Page, Section, Table};
+use super::page::{Block, Card, Page, Section, Table, write_figures};
 use crate::error::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -114,14 +114,7 @@ pub fn write_report(directory: &Path) -> Result<PathBuf> {
     let contents: Contents = serde_json::from_str(&text)
         .map_err(|error| Error::file(&path, "", "the result of an estimate", error.to_string()))?;
     let page = contents.page();
-    let figures = directory.join("figures");
-    std::fs::create_dir_all(&figures).map_err(Error::io("create", &figures))?;
-    for block in page.sections.iter().flat_map(|section| &section.blocks) {
-        let Block::Figure { name, figure: Some(figure), .. } = block else { continue };
-        let path = figures.join(format!("{name}.svg"));
-        std::fs::write(&path, svg::svg(figure, svg::Destination::File)).map_err(Error::io("write", &path))?;
-        png::write_png(figure, &figures.join(format!("{name}.png")))?;
-    }
+    write_figures(&page.sections, &directory.join("figures"))?;
     let (partial, path) = (directory.join("report.html.partial"), directory.join("report.html"));
     std::fs::write(&partial, page.html()?).map_err(Error::io("write", &partial))?;
     std::fs::rename(&partial, &path).map_err(Error::io("rename", &partial))?;

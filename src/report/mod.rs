@@ -20,8 +20,7 @@ mod tests;
 
 use crate::{Error, Result};
 use contents::Contents;
-use figure::{png, svg};
-use page::{Block, Page, Section};
+use page::{Page, Section};
 use std::path::{Path, PathBuf};
 
 /// What was written.
@@ -51,14 +50,7 @@ pub fn write_report(run_dir: &Path) -> Result<ReportSummary> {
     remove(&partial)?;
     let figures_dir = partial.join("figures");
     std::fs::create_dir_all(&figures_dir).map_err(Error::io("create", &figures_dir))?;
-    let mut figures = Vec::new();
-    for block in page.sections.iter().flat_map(|section| &section.blocks) {
-        let Block::Figure { name, figure: Some(figure), .. } = block else { continue };
-        let path = figures_dir.join(format!("{name}.svg"));
-        std::fs::write(&path, svg::svg(figure, svg::Destination::File)).map_err(Error::io("write", &path))?;
-        png::write_png(figure, &figures_dir.join(format!("{name}.png")))?;
-        figures.push(name.clone());
-    }
+    let figures = page::write_figures(&page.sections, &figures_dir)?;
     let path = partial.join("report.html");
     std::fs::write(&path, &html).map_err(Error::io("write", &path))?;
     remove(&done)?;

@@ -4,6 +4,7 @@ use super::figure::{Figure, png, svg};
 use crate::{Error, Result};
 use base64::Engine;
 use serde::Serialize;
+use std::path::Path;
 
 /// A part of the page with a heading.
 #[derive(Debug, Clone, Serialize)]
@@ -14,6 +15,20 @@ pub struct Section {
     pub title: String,
     /// What stands below it.
     pub blocks: Vec<Block>,
+}
+
+/// Writes the figures of all sections as SVG and PNG into a directory, which is made if there are any; their names.
+pub fn write_figures(sections: &[Section], directory: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for block in sections.iter().flat_map(|section| &section.blocks) {
+        let Block::Figure { name, figure: Some(figure), .. } = block else { continue };
+        std::fs::create_dir_all(directory).map_err(Error::io("create", directory))?;
+        let path = directory.join(format!("{name}.svg"));
+        std::fs::write(&path, svg::svg(figure, svg::Destination::File)).map_err(Error::io("write", &path))?;
+        png::write_png(figure, &directory.join(format!("{name}.png")))?;
+        names.push(name.clone());
+    }
+    Ok(names)
 }
 
 impl Section {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::comparison::noise_floor::MIN_SPLITS;
 use crate::error::{Error, Result};
 use crate::potential::Noise;
+use crate::run::source::check_directory_name;
 use crate::sampling::{
     LocalMove, ReplicaExchangeSettings, ReverseDiffusionSettings, SequentialMonteCarloSettings,
 };
@@ -390,15 +391,10 @@ pub enum Literature {
 impl Config {
     /// Checks what can be checked without opening another file.
     pub fn validate(&self) -> Result<()> {
-        let plain = |letter: char| letter.is_ascii_alphanumeric() || "_-.".contains(letter);
         for (place, name) in std::iter::once(("name".to_string(), &self.name))
             .chain(self.variants.keys().map(|name| (format!("variants.{name}"), name)))
         {
-            if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) {
-                let message =
-                    "must consist of letters, digits, `_`, `-` and `.`, because a directory has this name";
-                return Err(Error::config(format!("{place} = \"{name}\""), message, ""));
-            }
+            check_directory_name(&place, name)?;
         }
         if self.data.trajectory.is_empty() {
             return Err(Error::config("data.trajectory", "names no file", ""));

@@ -45,6 +45,28 @@ pub fn run_directory(request: &Request, name: &str) -> PathBuf {
     }
 }
 
+/// Whether a configuration, or that of a run directory, has this `kind`; what is no TOML is left to who reads it.
+pub fn is_of_kind(config: &Path, kind: &str) -> bool {
+    let path = if config.is_dir() { config.join(PLAN) } else { config.to_path_buf() };
+    let table = std::fs::read_to_string(path).unwrap_or_default().parse::<Table>();
+    table.is_ok_and(|table| table.get("kind").and_then(Value::as_str) == Some(kind))
+}
+
+/// Whether a directory or a file can have this name on every system.
+pub fn is_file_name(name: &str) -> bool {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "_-.".contains(letter);
+    !name.is_empty() && !name.starts_with('.') && name.chars().all(plain)
+}
+
+/// Checks the name of a run, or of what else becomes a directory; `place` is its key path.
+pub fn check_directory_name(place: &str, name: &str) -> Result<()> {
+    if is_file_name(name) {
+        return Ok(());
+    }
+    let message = "must consist of letters, digits, `_`, `-` and `.`, because a directory has this name";
+    Err(Error::config(format!("{place} = \"{name}\""), message, ""))
+}
+
 /// A plan as one JSON object.
 pub fn plan_json(plan: &str, out: &Path, sentence: &str) -> serde_json::Value {
     let plan = plan.parse::<Table>().ok().and_then(|table| serde_json::to_value(table).ok());

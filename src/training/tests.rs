@@ -248,9 +248,7 @@ fn between_gaussians(data: &TrainingData, noise: Noise, more: &str) -> EnergyMod
     let table = format!("kind = 'whitened'\nhidden = [8]\ntime_splines = 9\n{more}").parse().unwrap();
     let network = NETWORKS.build("network", table, &()).unwrap();
     let streams = Streams::new(4);
-    let built = network.build(&Context { architecture: &architecture, data, streams: &streams }).unwrap();
-    let weights = Weights::initial(&built.program, &streams);
-    EnergyModel::new(architecture, 0.1, built.program, built.time_table, weights)
+    EnergyModel::initial(&*network, architecture, 0.1, data, &streams).unwrap()
 }
 
 /// Between two Gaussians of deviations 1 and ½ every law on the way is a Gaussian that is known, with its constant:

@@ -6,6 +6,7 @@ use super::problem::{Problem, ProblemSettings};
 use crate::error::{Error, Result};
 use crate::model::network::{Architecture, NETWORKS};
 use crate::potential::Noise;
+use crate::run::source::{check_directory_name, is_file_name};
 use crate::training::{StageSettings, TrainSettings};
 
 /// A configuration of `kirkwood benchmark energies`. A plan is one as well, with every default written out.
@@ -122,13 +123,7 @@ impl BenchmarkConfig {
     /// Checks what can be checked, and makes the problems.
     pub fn problems(&self) -> Result<Vec<Problem>> {
         let bad = |place: &str, message: String| Err(Error::config(place, message, ""));
-        let plain = |letter: char| letter.is_ascii_alphanumeric() || "_-.".contains(letter);
-        let is_name = |name: &str| !name.is_empty() && !name.starts_with('.') && name.chars().all(plain);
-        if !is_name(&self.name) {
-            let message =
-                "must consist of letters, digits, `_`, `-` and `.`, because a directory has this name";
-            return bad("name", message.into());
-        }
+        check_directory_name("name", &self.name)?;
         if self.n_training < 64 {
             return bad("n_training", format!("must be at least 64, found {}", self.n_training));
         }
@@ -165,7 +160,9 @@ impl BenchmarkConfig {
         }
         for (idx, method) in self.methods.iter().enumerate() {
             let place = format!("methods[{idx}]");
-            if !is_name(&method.name) || self.methods[..idx].iter().any(|other| other.name == method.name) {
+            if !is_file_name(&method.name)
+                || self.methods[..idx].iter().any(|other| other.name == method.name)
+            {
                 let message =
                     format!("`{}`: names are of letters, digits, `_`, `-` and `.`, and differ", method.name);
                 return bad(&format!("{place}.name"), message);

@@ -25,14 +25,13 @@ use self::config::{BenchmarkConfig, Method};
 use self::problem::Problem;
 use crate::error::{Error, Result};
 use crate::model::EnergyModel;
-use crate::model::data::TrainingData;
-use crate::model::fused::Weights;
-use crate::model::network::{Architecture, Context, NETWORKS};
+use crate::model::data::{End, TrainingData};
+use crate::model::network::{Architecture, NETWORKS};
 use crate::random::Streams;
 use crate::run::control::Control;
 use crate::run::directory::{read_json, write_json};
 use crate::run::parts::{self, Description, Parts, fractions};
-use crate::run::source::{Source, run_directory};
+use crate::run::source::{Source, is_of_kind, run_directory};
 use crate::run::training::{Training, seconds_trained};
 use crate::run::{Outcome, Request};
 use crate::training::Trainer;
@@ -55,9 +54,7 @@ pub fn suite(name: &str) -> Result<&'static str> {
 
 /// Whether a configuration, or that of a run directory, is a benchmark.
 pub fn is_benchmark(config: &Path) -> bool {
-    let path = if config.is_dir() { config.join("plan.toml") } else { config.to_path_buf() };
-    let table = std::fs::read_to_string(path).unwrap_or_default().parse::<toml::Table>();
-    table.is_ok_and(|table| table.get("kind").and_then(toml::Value::as_str) == Some("benchmark"))
+    is_of_kind(config, "benchmark")
 }
 
 /// A resolved benchmark.
@@ -184,14 +181,11 @@ fn train(
     let frames: Vec<f32> =
         problem.sample(config.n_training, &streams.derive(1)).iter().map(|x| *x as f32).collect();
     let scores = problem.scores(&frames)?;
-    let space = crate::potential::Space::Euclidean { dimension: problem.dimension() };
-    let first = crate::model::data::End { frames: &frames, scores: &scores };
-    let data = TrainingData { first, ..TrainingData::of_frames(space, &frames) };
     let architecture = Architecture::of_vectors(problem.dimension(), config.noise);
+    let first = End { frames: &frames, scores: &scores };
+    let data = TrainingData { first, ..TrainingData::of_frames(architecture.space, &frames) };
     let network = NETWORKS.build("network", config.network.clone(), &())?;
-    let built = network.build(&Context { architecture: &architecture, data: &data, streams: &streams })?;
-    let weights = Weights::initial(&built.program, &streams);
-    let model = EnergyModel::new(architecture, 1.0, built.program, built.time_table, weights);
+    let model = EnergyModel::initial(&*network, architecture, 1.0, &data, &streams)?;
     let settings = method.train(problem.dimension());
     let trainer = Trainer::new(model, &settings, data, streams)?;
     let part = format!("{}, {}, seed {seed}", problem.name, method.label);

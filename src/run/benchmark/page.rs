@@ -4,10 +4,10 @@ use std::path::Path;
 
 use super::table::{COLUMNS, Table, words};
 use super::{Plan, Trained};
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::report::figure::Color;
 use crate::report::figure::lines::{Line, LineChart, rows_of_charts};
-use crate::report::figure::{Color, png, svg};
-use crate::report::page::{self, Block, Page, Section};
+use crate::report::page::{self, Page, Section};
 use crate::run::directory::write_atomic;
 
 /// Writes `report.html` and its figures.
@@ -16,16 +16,7 @@ pub(super) fn write(table: &Table, plan: &Plan, all: &[Trained], directory: &Pat
     for problem in &plan.problems {
         sections.push(of_problem(table, plan, all, &problem.name, problem.modes.len(), problem.dimension()));
     }
-    for section in &sections {
-        for block in &section.blocks {
-            let Block::Figure { figure: Some(figure), name, .. } = block else { continue };
-            let figures = directory.join("figures");
-            std::fs::create_dir_all(&figures).map_err(Error::io("create", &figures))?;
-            let drawn = svg::svg(figure, svg::Destination::File);
-            write_atomic(&figures.join(format!("{name}.svg")), drawn.as_bytes())?;
-            png::write_png(figure, &figures.join(format!("{name}.png")))?;
-        }
-    }
+    page::write_figures(&sections, &directory.join("figures"))?;
     let page = Page {
         title: plan.config.name.clone(),
         subtitle: format!(

@@ -125,10 +125,7 @@ fn an_assessment_of_an_untrained_model_is_that_of_the_gaussian() {
     let frames: Vec<f32> = problem.sample(200, &Streams::new(1)).iter().map(|x| *x as f32).collect();
     let data = TrainingData::of_frames(architecture.space, &frames);
     let streams = Streams::new(2);
-    let built =
-        network.build(&Context { architecture: &architecture, data: &data, streams: &streams }).unwrap();
-    let weights = Weights::initial(&built.program, &streams);
-    let model = EnergyModel::new(architecture, 1.0, built.program, built.time_table, weights);
+    let model = EnergyModel::initial(&*network, architecture, 1.0, &data, &streams).unwrap();
     let settings = AssessSettings { n_points: 20_000, n_samples: 2000, n_steps: 50, ..SETTINGS };
     let found = assess(&problem, &model, &settings, &streams, &mut silent).unwrap();
     // Under N(0, 1) in the plane the modes of this mixture have the masses ∫ N(x) r_k(x) dx, by quadrature.

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::run::config::{ModelSettings, NamedSettings, ReplicaSettings, StateSettings, one_or_many};
 use crate::run::ensemble::EnsembleSettings;
 use crate::run::simulate::config::SystemSettings;
+use crate::run::source::check_directory_name;
 use crate::sampling::{
     AnnealedImportanceSettings, LocalMove, ParticleDiffusionSettings, ReverseDiffusionSettings,
     SequentialMonteCarloSettings, SwitchingSettings,
@@ -257,12 +258,7 @@ impl Default for TemperingSettings {
 impl GeneratorConfig {
     /// Checks what can be checked without opening another file.
     pub fn validate(&self) -> Result<()> {
-        let plain = |letter: char| letter.is_ascii_alphanumeric() || "_-.".contains(letter);
-        if self.name.is_empty() || self.name.starts_with('.') || !self.name.chars().all(plain) {
-            let message =
-                "must consist of letters, digits, `_`, `-` and `.`, because a directory has this name";
-            return Err(Error::config(format!("name = \"{}\"", self.name), message, ""));
-        }
+        check_directory_name("name", &self.name)?;
         self.model.noise.validate("model.noise")?;
         if self.model.noise.has_two_ends() {
             let message = "joins two ensembles, and there is one";

@@ -47,6 +47,7 @@ use crate::run::control::Control;
 use crate::run::directory::{read_json, write_json};
 use crate::run::parts::{self, Description};
 use crate::run::provenance::{Provenance, peak_memory_mib, utc_now};
+use crate::run::source::is_of_kind;
 use crate::run::stages::train;
 use crate::run::summary::entry;
 use crate::run::{Outcome, Request};
@@ -59,10 +60,7 @@ pub const STAGES: [&str; 8] =
 
 /// Whether a configuration, or that of a run directory, is one of a Boltzmann generator.
 pub fn is_generator(config: &Path) -> bool {
-    let path = if config.is_dir() { config.join("plan.toml") } else { config.to_path_buf() };
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    let table = text.parse::<toml::Table>();
-    table.is_ok_and(|table| table.get("kind").and_then(toml::Value::as_str) == Some("boltzmann_generator"))
+    is_of_kind(config, "boltzmann_generator")
 }
 
 /// Resolves the plan and reads the molecule; writes nothing.

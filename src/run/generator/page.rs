@@ -8,12 +8,12 @@ use serde_json::Value;
 use super::compare::{EnsembleRow, PopulationRow, REFERENCE};
 use super::work::Work;
 use crate::error::{Error, Result};
+use crate::report::figure::Color;
 use crate::report::figure::axis::Kind;
 use crate::report::figure::lines::{Line, LineChart, rows_of_charts};
 use crate::report::figure::surface::{Grid, Panel, SurfaceRows};
-use crate::report::figure::{Color, Figure, png, svg};
 use crate::report::number;
-use crate::report::page::{Block, Card, Page, Section, Table};
+use crate::report::page::{Block, Card, Page, Section, Table, write_figures};
 use crate::run::directory::{read_json, write_atomic};
 use crate::run::summary::read_rows;
 
@@ -43,23 +43,11 @@ pub fn run(work: &Work) -> Result<()> {
         subtitle: work.plan.sentence(),
         sections,
     };
-    let figures = directory.join("figures");
-    std::fs::create_dir_all(&figures).map_err(Error::io("create", &figures))?;
-    for block in page.sections.iter().flat_map(|section| &section.blocks) {
-        if let Block::Figure { name, figure: Some(figure), .. } = block {
-            write_figure(figure, &figures, name)?;
-        }
-    }
+    write_figures(&page.sections, &directory.join("figures"))?;
     write_atomic(&directory.join("report.html"), page.html()?.as_bytes())?;
     work.layout.finish("report")?;
     work.control.progress().end("report.html");
     Ok(())
-}
-
-fn write_figure(figure: &Figure, directory: &Path, name: &str) -> Result<()> {
-    let path = directory.join(format!("{name}.svg"));
-    std::fs::write(&path, svg::svg(figure, svg::Destination::File)).map_err(Error::io("write", &path))?;
-    png::write_png(figure, &directory.join(format!("{name}.png")))
 }
 
 fn headline(summary: &Value, verdict: &Value) -> Section {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::force_field::molecular_system::{self, MolecularSystem, SystemRequest};
-use crate::run::source::Source;
+use crate::run::source::{Source, check_directory_name};
 use crate::sampling::geometric_temperatures;
 use crate::units::{Mass, Rate, Temperature, Time};
 
@@ -382,12 +382,7 @@ impl Default for VerdictSettings {
 impl SimulationConfig {
     /// Checks what can be checked without opening another file.
     pub fn validate(&self) -> Result<()> {
-        let plain = |letter: char| letter.is_ascii_alphanumeric() || "_-.".contains(letter);
-        if self.name.is_empty() || self.name.starts_with('.') || !self.name.chars().all(plain) {
-            let message =
-                "must consist of letters, digits, `_`, `-` and `.`, because a directory has this name";
-            return Err(Error::config(format!("name = \"{}\"", self.name), message, ""));
-        }
+        check_directory_name("name", &self.name)?;
         self.dynamics.validate()?;
         if let Some(pivots) = &self.pivots {
             positive("pivots.every", pivots.every)?;

@@ -17,6 +17,7 @@ use crate::potential::{AlchemicalPath, Noise};
 use crate::run::ensemble::EnsembleSettings;
 use crate::run::frames::FrameFiles;
 use crate::run::simulate::config::SystemSettings;
+use crate::run::source::check_directory_name;
 use crate::training::TrainSettings;
 use crate::units::Temperature;
 
@@ -207,12 +208,7 @@ impl EndsSettings {
 impl SolvationConfig {
     /// Checks what can be checked without opening another file.
     pub fn validate(&self) -> Result<()> {
-        let plain = |letter: char| letter.is_ascii_alphanumeric() || "_-.".contains(letter);
-        if self.name.is_empty() || self.name.starts_with('.') || !self.name.chars().all(plain) {
-            let message =
-                "must consist of letters, digits, `_`, `-` and `.`, because a directory has this name";
-            return Err(Error::config(format!("name = \"{}\"", self.name), message, ""));
-        }
+        check_directory_name("name", &self.name)?;
         if self.roads.is_empty() {
             return Err(Error::config("roads", "names no road", "leave it out for all of them"));
         }

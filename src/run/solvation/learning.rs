@@ -9,8 +9,7 @@ use crate::error::{Error, Result};
 use crate::model::EnergyModel;
 use crate::model::checkpoint::{self, ModelCard, bead_types};
 use crate::model::data::{End, Pairing, TrainingData};
-use crate::model::fused::Weights;
-use crate::model::network::{self, Architecture, NETWORKS};
+use crate::model::network::{Architecture, NETWORKS};
 use crate::potential::{Noise, PotentialPath};
 use crate::random::Streams;
 use crate::run::control::Control;
@@ -141,10 +140,7 @@ pub fn untrained(
     let types = bead_types(&molecule.atom_names);
     let architecture = Architecture::new(types, molecule.bonds.clone(), settings.noise);
     let network = NETWORKS.build("network", settings.network.clone(), &())?;
-    let context = network::Context { architecture: &architecture, data: &data, streams };
-    let built = network.build(&context)?;
-    let weights = Weights::initial(&built.program, streams);
-    Ok(EnergyModel::new(architecture, ends.length_scale_nm, built.program, built.time_table, weights))
+    EnergyModel::initial(&*network, architecture, ends.length_scale_nm, &data, streams)
 }
 
 /// Trains in `directory`, from where an interrupted training goes on; a finished one is read.

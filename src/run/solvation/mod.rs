@@ -50,16 +50,14 @@ use std::path::Path;
 use crate::error::Result;
 use crate::run::control::Control;
 use crate::run::parts::{self, Description, Parts};
+use crate::run::source::is_of_kind;
 use crate::run::{Outcome, Request};
 use plan::Plan;
 pub use road::Road;
 
 /// Whether a configuration, or that of a run directory, is one of solvation by several roads.
 pub fn is_solvation(config: &Path) -> bool {
-    let path = if config.is_dir() { config.join("plan.toml") } else { config.to_path_buf() };
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    let table = text.parse::<toml::Table>();
-    table.is_ok_and(|table| table.get("kind").and_then(toml::Value::as_str) == Some("solvation"))
+    is_of_kind(config, "solvation")
 }
 
 /// Resolves the plan and reads the molecule; writes nothing.

@@ -7,11 +7,11 @@ use serde_json::Value;
 use super::Road;
 use super::plan::Plan;
 use super::table::Table;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::free_energy::alchemical::Severity;
+use crate::report::figure::Color;
 use crate::report::figure::forest::{self, Forest};
 use crate::report::figure::lines::{Line, LineChart, rows_of_charts};
-use crate::report::figure::{Color, png, svg};
 use crate::report::number;
 use crate::report::page::{self, Block, Card, Page, Section};
 use crate::report::table::CsvTable;
@@ -22,16 +22,7 @@ use crate::units::EnergyUnit;
 pub(super) fn write(table: &Table, plan: &Plan, run: &Path, directory: &Path) -> Result<()> {
     let mut sections = vec![roads(table, plan), details(table)];
     sections.extend([works(run)?, integrands(run)?, losses(run)?].into_iter().flatten());
-    for section in &sections {
-        for block in &section.blocks {
-            let Block::Figure { figure: Some(figure), name, .. } = block else { continue };
-            let figures = directory.join("figures");
-            std::fs::create_dir_all(&figures).map_err(Error::io("create", &figures))?;
-            let drawn = svg::svg(figure, svg::Destination::File);
-            write_atomic(&figures.join(format!("{name}.svg")), drawn.as_bytes())?;
-            png::write_png(figure, &figures.join(format!("{name}.png")))?;
-        }
-    }
+    page::write_figures(&sections, &directory.join("figures"))?;
     let config = &plan.config;
     let page = Page {
         title: format!("Solvation of {}", config.system.topology.rsplit('/').next().unwrap_or_default()),

@@ -7,8 +7,7 @@ use crate::model::EnergyModel;
 use crate::model::checkpoint::{self, ModelCard, bead_types};
 use crate::model::compute::Compute;
 use crate::model::data::{End, TrainingData};
-use crate::model::fused::Weights;
-use crate::model::network::{self, Architecture, NETWORKS, Network};
+use crate::model::network::{Architecture, NETWORKS, Network};
 use crate::potential::Space;
 use crate::run::beads::Beads;
 use crate::run::directory::{write_atomic, write_json};
@@ -140,10 +139,7 @@ fn card(plan: &Plan, scale: f64, model: &EnergyModel) -> ModelCard {
 
 fn initial_model(context: &Context, scale: f64, data: &TrainingData) -> Result<EnergyModel> {
     let (architecture, streams) = (architecture(context.plan), context.streams());
-    let of_data = network::Context { architecture: &architecture, data, streams: &streams };
-    let built = network(context.plan)?.build(&of_data)?;
-    let weights = Weights::initial(&built.program, &streams);
-    let model = EnergyModel::new(architecture, scale, built.program, built.time_table, weights);
+    let model = EnergyModel::initial(&*network(context.plan)?, architecture, scale, data, &streams)?;
     model.on(&Compute::parse(&context.plan.config.device)?)
 }
 
