@@ -39,6 +39,7 @@ fn the_fixed_point_of_diffusive_classification_is_mbar() {
             let mut cotangent =
                 Cotangent { gradients: &mut [], energies: &mut unused, mirrored: &mut [], offsets: &mut sum };
             let point = Point {
+                progress: &[],
                 drifts: &[-1.0; 16],
                 variances: &[1.0; 16],
                 n_data: 4,

@@ -96,6 +96,66 @@ impl Metric {
     }
 }
 
+impl Metric {
+    /// How much farther `a` is from `reference` than `other` is, where both are compared with the same frames.
+    ///
+    /// Each comparison has the grid that it has alone. The noise of `reference` is in both numbers, and the jackknife over its
+    /// blocks takes the difference. `a` should have as many frames as `other`: a metric of fewer frames is larger.
+    pub fn excess_with_block_errors(
+        self,
+        a: (&Sample, &Blocks),
+        other: (&Sample, &Blocks),
+        reference: (&Sample, &Blocks),
+    ) -> Result<Estimate> {
+        let mut variance = 0.0;
+        let mut compared = Vec::new();
+        for (sample, blocks) in [a, other] {
+            let grid = self.grid(sample, reference.0);
+            let own = by_block(&grid, sample, blocks)?;
+            let of_reference = by_block(&grid, reference.0, reference.1)?;
+            let (p, q) = (sum(&own, grid.n_bins()), sum(&of_reference, grid.n_bins()));
+            let mut rest = p.clone();
+            variance += jackknife(&own, &mut rest, |p| self.of_histograms(p, &q));
+            compared.push((self.of_histograms(&p, &q), p, q, of_reference));
+        }
+        let [(first, p, q, by_block_a), (second, p_other, q_other, by_block_other)] = &compared[..] else {
+            unreachable!("two were compared")
+        };
+        let without = |histogram: &[f64], block: &Sparse| {
+            let mut rest = histogram.to_vec();
+            for (bin, weight) in block {
+                let bin = *bin as usize;
+                rest[bin] -= weight;
+                if rest[bin] < 1e-12 * histogram[bin] {
+                    rest[bin] = 0.0;
+                }
+            }
+            rest
+        };
+        let blocks = by_block_a.iter().zip(by_block_other);
+        let differences: Vec<f64> = blocks
+            .map(|(block, block_other)| {
+                self.of_histograms(p, &without(q, block))
+                    - self.of_histograms(p_other, &without(q_other, block_other))
+            })
+            .collect();
+        let n = differences.len() as f64;
+        let mean = differences.iter().sum::<f64>() / n;
+        variance += (n - 1.0) / n * differences.iter().map(|x| (x - mean).powi(2)).sum::<f64>();
+        let n_frames = a.0.n_frames().min(other.0.n_frames()).min(reference.0.n_frames());
+        Ok(Estimate::new(
+            first - second,
+            variance.sqrt(),
+            n_frames as f64,
+            self.unit(),
+            format!(
+                "delete-one-block jackknife of the difference ({} blocks of the reference)",
+                differences.len()
+            ),
+        ))
+    }
+}
+
 /// Occupied bins of one block.
 type Sparse = Vec<(u32, f64)>;
 
@@ -192,6 +252,29 @@ mod tests {
         let spread = crate::free_energy::bootstrap::deviation(estimates.iter().map(|e| e.value));
         let claimed = estimates.iter().map(|e| e.std_error.powi(2)).sum::<f64>() / 60.0;
         claimed.sqrt() / spread
+    }
+
+    /// The noise of the reference is common to both: the difference of two equal laws is zero within its error, which is
+    /// what repeats scatter by, and a law that differs shows.
+    #[test]
+    fn the_excess_over_another_sample_is_paired() {
+        let n = 4000;
+        let blocks = Blocks::contiguous(n, 40).unwrap();
+        let metric = Metric::JensenShannonPeriodic;
+        let excess = |center: f64, i: u64| {
+            let [a, b, c] =
+                [(center, 0), (0.0, 1), (0.0, 2)].map(|(center, k)| sample(n, center, 900 + 3 * i + k));
+            let [a, b, c] = [&a, &b, &c].map(|values| Sample::new(values).unwrap());
+            metric.excess_with_block_errors((&a, &blocks), (&b, &blocks), (&c, &blocks)).unwrap()
+        };
+        let equal: Vec<Estimate> = (0..40).map(|i| excess(0.0, i)).collect();
+        let mean = equal.iter().map(|e| e.value).sum::<f64>() / 40.0;
+        let spread = crate::free_energy::bootstrap::deviation(equal.iter().map(|e| e.value));
+        let claimed = (equal.iter().map(|e| e.std_error.powi(2)).sum::<f64>() / 40.0).sqrt();
+        assert!(mean.abs() < 4.0 * spread / 40.0_f64.sqrt(), "{mean} {spread}");
+        assert!(claimed > 0.75 * spread && claimed < 2.5 * spread, "{claimed} {spread}");
+        let other = excess(0.3, 0);
+        assert!(other.value > 5.0 * other.std_error, "{other:?}");
     }
 
     #[test]

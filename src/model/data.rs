@@ -174,7 +174,7 @@ fn rotate(rotation: &[[f64; 3]; 3], vectors: &mut [f64]) {
 }
 
 /// The permutation that makes Σ cost(i, π(i)) least: shortest augmenting paths (Jonker and Volgenant 1987).
-fn assignment(n: usize, cost: &dyn Fn(usize, usize) -> f64) -> Vec<usize> {
+pub fn assignment(n: usize, cost: &dyn Fn(usize, usize) -> f64) -> Vec<usize> {
     let costs: Vec<f64> = (0..n * n).map(|k| cost(k / n, k % n)).collect();
     // Row 0 and column 0 are virtual: `row_of[0]` is the row that is being placed.
     let (mut u, mut v) = (vec![0.0; n + 1], vec![0.0; n + 1]);

@@ -45,11 +45,16 @@ pub fn run_directory(request: &Request, name: &str) -> PathBuf {
     }
 }
 
-/// Whether a configuration, or that of a run directory, has this `kind`; what is no TOML is left to who reads it.
-pub fn is_of_kind(config: &Path, kind: &str) -> bool {
+/// The `kind` of a configuration, or of that of a run directory; what is no TOML is left to who reads it.
+pub fn kind_of(config: &Path) -> Option<String> {
     let path = if config.is_dir() { config.join(PLAN) } else { config.to_path_buf() };
-    let table = std::fs::read_to_string(path).unwrap_or_default().parse::<Table>();
-    table.is_ok_and(|table| table.get("kind").and_then(Value::as_str) == Some(kind))
+    let table = std::fs::read_to_string(path).unwrap_or_default().parse::<Table>().ok()?;
+    table.get("kind").and_then(Value::as_str).map(str::to_string)
+}
+
+/// Whether a configuration, or that of a run directory, has this `kind`.
+pub fn is_of_kind(config: &Path, kind: &str) -> bool {
+    kind_of(config).as_deref() == Some(kind)
 }
 
 /// Whether a directory or a file can have this name on every system.

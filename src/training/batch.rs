@@ -22,8 +22,10 @@ pub struct Batch {
     /// ∂ log p/∂x at the end that x_t is nearer to, divided by that end's scale, `[point][k][bead][xyz]`: its mean
     /// over the data points that could have become x_t is the score there. Empty where forces are not known.
     pub scores: Vec<f64>,
-    /// x₁ − x₀ − 2 b x_t/c² of the two ends, `[point][k][bead][xyz]`; empty where there is one.
+    /// x₁ − x₀ − 2 b x_t/c² of the two ends, `[point][k][bead][xyz]`; on lines x₀ − z; empty where there is one end and no line.
     pub displacements: Vec<f64>,
+    /// How far along its line from noise to data each conformation is, `[point][k]`; empty where they are not on lines.
+    pub progress: Vec<f64>,
     /// Their times, `[point][k]`.
     pub times: Vec<f64>,
     /// Their levels, where times lie on a grid.
@@ -43,6 +45,10 @@ impl Batch {
         streams: &Streams,
         step: u64,
     ) {
+        if let Coupling::Line(chains) = coupling {
+            return self.draw_lines(data, noise, chains.is_some(), n_points, streams, step);
+        }
+        self.progress.clear();
         let (space, size, k) = (data.space, data.space.dimension(), times.n_times);
         (self.n_points, self.n_times) = (n_points, k);
         self.x.resize(n_points * k * size, 0.0);
@@ -128,7 +134,9 @@ fn couple(coupling: Coupling, noise: &Noise, times: &[f64], before: &[f64], z: &
     }
     let first = &before[..size];
     match coupling {
-        Coupling::Independent | Coupling::Gaussian => {}
+        Coupling::Independent | Coupling::Gaussian | Coupling::Line(_) => {}
+        // Chains start at the data point.
+        Coupling::Chains(_) => z.copy_from_slice(first),
         Coupling::Transition => {
             let (earlier, t) = (times[k - 1], times[k]);
             let (g, g_before) = (noise.deviation(t), noise.deviation(earlier));

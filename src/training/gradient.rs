@@ -123,6 +123,7 @@ struct Lanes<'a> {
     noise: &'a [f64],
     scores: &'a [f64],
     displacements: &'a [f64],
+    progress: &'a [f64],
     times: &'a [f64],
     levels: &'a [usize],
 }
@@ -159,6 +160,7 @@ impl<'a> Lanes<'a> {
             noise: &batch.noise[vectors.clone()],
             scores: batch.scores.get(vectors.clone()).unwrap_or_default(),
             displacements: batch.displacements.get(vectors).unwrap_or_default(),
+            progress: batch.progress.get(lanes.clone()).unwrap_or_default(),
             times: &batch.times[lanes.clone()],
             levels: &batch.levels[lanes],
         }
@@ -262,6 +264,7 @@ impl<'a> Lanes<'a> {
                 noise: &self.noise[lane * size..(lane + k) * size],
                 scores: self.scores.get(lane * size..(lane + k) * size).unwrap_or_default(),
                 displacements: self.displacements.get(lane * size..(lane + k) * size).unwrap_or_default(),
+                progress: self.progress.get(lanes.clone()).unwrap_or_default(),
                 gradients: &gradients[vectors.clone()],
                 energies: &energies[matrix.clone()],
                 mirrored: mirrored.get(lanes.clone()).unwrap_or_default(),

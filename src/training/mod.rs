@@ -2,7 +2,9 @@
 
 pub mod batch;
 mod calibration;
+pub mod chains;
 pub mod gradient;
+mod lines;
 pub mod objective;
 pub mod optimizer;
 pub mod resume;

@@ -17,7 +17,7 @@ pub fn save(path: &Path, state: &TrainerState) -> Result<()> {
     };
     let (offsets, first, second) =
         (split(&state.offsets), split(&state.offset_moments[0]), split(&state.offset_moments[1]));
-    let tensors: [(&str, &[f32]); 7] = [
+    let tensors: [(&str, &[f32]); 8] = [
         ("weights", &state.weights),
         ("average", &state.average),
         ("adam_first", &state.adam.first),
@@ -25,6 +25,7 @@ pub fn save(path: &Path, state: &TrainerState) -> Result<()> {
         ("offsets", &offsets),
         ("offset_first", &first),
         ("offset_second", &second),
+        ("chains", &state.chains),
     ];
     let metadata = HashMap::from([
         ("step".to_string(), state.step.to_string()),
@@ -56,5 +57,6 @@ pub fn load(path: &Path) -> Result<TrainerState> {
         },
         offsets: join(take("offsets")?),
         offset_moments: [join(take("offset_first")?), join(take("offset_second")?)],
+        chains: take("chains")?,
     })
 }

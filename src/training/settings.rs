@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::gradient::{Weighted, coupling};
-use super::objective::OBJECTIVES;
+use super::objective::{Learns, OBJECTIVES};
 use super::optimizer::AdamSettings;
 use super::times::{Coupling, TimeSettings};
 use crate::error::{Error, Result};
@@ -130,8 +130,36 @@ impl TrainSettings {
         Self { ema_decay: 0.999, gradient_clip: 0.1, stages, ..Self::default() }
     }
 
-    /// Checks every value and builds every objective once, so that nothing can fail later; `place` is their key path.
+    /// Checks every value and builds every objective once, so that nothing can fail later; `place` is their key path. Objectives
+    /// that learn no energy at every time are refused.
     pub fn validate(&self, place: &str) -> Result<()> {
+        self.validate_any(place)?;
+        for (idx, stage) in self.stages.iter().enumerate() {
+            let place = format!("{place}.stages[{idx}]");
+            let objectives = stage.objectives(&place)?;
+            if let Some(other) = objectives.iter().find(|o| o.objective.learns() != Learns::Path) {
+                let name = other.objective.name();
+                let message = match other.objective.learns() {
+                    Learns::Generator => {
+                        format!("`{name}` makes a generator and no density: it has no free energies")
+                    }
+                    _ => format!("`{name}` learns no energies between data and noise"),
+                };
+                let hint = "it can be compared with others by `kirkwood benchmark energies`";
+                return Err(Error::config(format!("{place}.objectives"), message, hint));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the stages make of u_θ in the end; they must be valid.
+    pub fn learns(&self) -> Learns {
+        let last = self.stages.last().and_then(|stage| stage.objectives("").ok()).unwrap_or_default();
+        last.iter().map(|o| o.objective.learns()).find(|learns| *learns != Learns::Path).unwrap_or_default()
+    }
+
+    /// The same checks for objectives of every sort.
+    pub fn validate_any(&self, place: &str) -> Result<()> {
         let fail = |key: &str, message: String| Err(Error::config(format!("{place}.{key}"), message, ""));
         if self.stages.is_empty() {
             return fail("stages", "needs at least one stage".into());
@@ -201,6 +229,15 @@ impl StageSettings {
         }
         if coupling != Coupling::Independent && self.times.n_levels > 0 {
             return fail("times.n_levels", "must be 0 for these objectives".into());
+        }
+        // Points of lines are not noised data.
+        if matches!(coupling, Coupling::Line(_))
+            && let Some(other) = objectives.iter().find(|o| o.objective.coupling() != coupling)
+        {
+            let message =
+                format!("`{}` is about noised data, and these points are not", other.objective.name());
+            let hint = "give it a stage of its own";
+            return Err(Error::config(format!("{place}.objectives"), message, hint));
         }
         // Twins share their time.
         if matches!(coupling, Coupling::Twins(_)) {

@@ -4,6 +4,7 @@ use rand::Rng as _;
 use rand_distr::{Distribution as _, StandardNormal};
 use serde::{Deserialize, Serialize};
 
+use super::chains::Chains;
 use crate::error::{Error, Result};
 use crate::potential::Noise;
 use crate::random::Rng;
@@ -60,6 +61,11 @@ pub enum Coupling {
     /// Five points: two pairs x ± ε g ξ about one point at one time, and one point at a time that is a step of
     /// [`Coupling::TWIN_STEP`] in log(a²/g²) away. All are noised data.
     Twins(f64),
+    /// The same time: the second point is drawn by a chain. It is not noised data.
+    Chains(Chains),
+    /// The data end alone: a point (1 − l) z + l x₀ of a line from noise to data, paired by optimal transport within
+    /// groups, and, with chains, a data point and one that a chain draws.
+    Line(Option<Chains>),
 }
 
 impl Coupling {
@@ -70,16 +76,27 @@ impl Coupling {
     pub fn n_times(self) -> Option<usize> {
         match self {
             Self::Independent => None,
-            Self::Transition | Self::Perturbed(_) | Self::Gaussian => Some(2),
+            Self::Transition | Self::Perturbed(_) | Self::Gaussian | Self::Chains(_) => Some(2),
             Self::Twins(_) => Some(5),
+            Self::Line(chains) => Some(if chains.is_some() { 3 } else { 1 }),
         }
     }
 
     /// How many of K points are noised data; these come first.
     pub fn n_data(self, n_times: usize) -> usize {
         match self {
-            Self::Perturbed(_) | Self::Gaussian => 1,
+            Self::Perturbed(_) | Self::Gaussian | Self::Chains(_) => 1,
+            Self::Line(_) => 0,
             _ => n_times,
+        }
+    }
+
+    /// The chains that draw the last point of every data point.
+    pub fn chains(self) -> Option<Chains> {
+        match self {
+            Self::Chains(chains) => Some(chains),
+            Self::Line(chains) => chains,
+            _ => None,
         }
     }
 
@@ -88,7 +105,8 @@ impl Coupling {
         match self {
             Self::Independent => {}
             Self::Transition => times.sort_by(f64::total_cmp),
-            Self::Perturbed(_) | Self::Gaussian => times.fill(times[0]),
+            Self::Perturbed(_) | Self::Gaussian | Self::Chains(_) => times.fill(times[0]),
+            Self::Line(_) => times.fill(noise.time_range().0),
             Self::Twins(_) => {
                 let here = noise.log_snr(times[0]);
                 let further = noise.time_at_log_snr(here - Self::TWIN_STEP);

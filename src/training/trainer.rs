@@ -11,6 +11,9 @@ use crate::model::data::{DataPoints, GROUP, TrainingData};
 use crate::potential::PotentialPath as _;
 use crate::random::{Purpose, Streams};
 
+/// Random numbers of chains.
+const CHAINS: u64 = 0x4348;
+
 /// A model in training.
 pub struct Trainer<'a> {
     /// The model with its current weights.
@@ -40,6 +43,8 @@ pub struct TrainerState {
     pub offsets: Vec<f64>,
     /// Optimiser of the offsets.
     pub offset_moments: [Vec<f64>; 2],
+    /// Where persistent chains of the current stage are; not a number where one has not begun.
+    pub chains: Vec<f32>,
 }
 
 /// What one step did.
@@ -76,6 +81,7 @@ impl<'a> Trainer<'a> {
             adam: Adam::new(n),
             offsets: vec![],
             offset_moments: [vec![], vec![]],
+            chains: vec![],
         };
         let stages = settings.stages.iter().enumerate();
         let objectives = stages
@@ -170,12 +176,20 @@ impl<'a> Trainer<'a> {
             state.adam = Adam::new(self.gradient.len());
             state.offsets = vec![0.0; stage.times.n_levels];
             state.offset_moments = [vec![0.0; stage.times.n_levels], vec![0.0; stage.times.n_levels]];
+            let chains = coupling(&self.objectives[stage_idx]).chains();
+            let n_kept =
+                chains.map_or(0, |chains| chains.n_kept(stage.batch_size, self.data.space.dimension()));
+            state.chains = vec![f32::NAN; n_kept];
         }
         let (noise, step) = (*self.model.noise(), state.step as u64);
         let objectives = &self.objectives[stage_idx];
         let coupling = coupling(objectives);
         let points = stage.batch_size;
         self.batch.draw(&self.data, &noise, &stage.times, coupling, points, &self.streams, step);
+        let mut kept = state.chains.clone();
+        if let Some(chains) = coupling.chains() {
+            chains.draw(&self.model, &mut self.batch, &mut kept, &self.streams.derive(CHAINS), step)?;
+        }
         let losses =
             self.engine.evaluate(&self.model, &self.batch, objectives, &state.offsets, &mut self.gradient)?;
         let loss = losses.by_objective.iter().zip(objectives).map(|(loss, o)| loss * o.weight).sum::<f64>();
@@ -192,6 +206,7 @@ impl<'a> Trainer<'a> {
             self.model.set_weights(&state.weights)?;
             optimizer::average(&mut state.average, &state.weights, self.settings.ema_decay, state.step);
             step_offsets(state, rate, &losses.offset_gradient);
+            state.chains = kept;
             state.step += 1;
         }
         Ok(Some(StepReport {

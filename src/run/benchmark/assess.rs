@@ -4,6 +4,7 @@ use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 
 use super::config::AssessSettings;
+use super::generate::generate;
 use super::problem::Problem;
 use crate::comparison::wasserstein::wasserstein_1;
 use crate::error::Result;
@@ -12,7 +13,8 @@ use crate::potential::analytic::DiffusedMixture;
 use crate::potential::{PotentialPath, log_sum_exp};
 use crate::random::{Purpose, Streams, fill_normal};
 use crate::run::summary::{all_finite, all_or_nan, finite, or_nan};
-use crate::sampling::{Progress, ReverseDiffusionSettings, effective_sample_size_log, reverse_diffusion};
+use crate::sampling::{Progress, effective_sample_size_log};
+use crate::training::objective::Learns;
 
 /// What is said of one training.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -82,9 +84,12 @@ const N_DIRECTIONS: usize = 64;
 const N_DISCREPANCY: usize = 1000;
 
 /// Compares a learned energy with the law of a problem.
+///
+/// An energy of the data end alone has only that level; what generates without a density has points and nothing else.
 pub fn assess(
     problem: &Problem,
     model: &EnergyModel,
+    learns: Learns,
     settings: &AssessSettings,
     streams: &Streams,
     progress: &mut Progress<'_>,
@@ -94,6 +99,10 @@ pub fn assess(
     let (d, n) = (problem.dimension(), settings.n_points);
     let mut times = noise.log_snr_grid(settings.n_levels - 1);
     times.reverse();
+    // Without time there is the data end alone.
+    if learns != Learns::Path {
+        times.truncate(1);
+    }
     let (mut u, mut gradient) = ([vec![0.0; n], vec![0.0; n]], [vec![0.0; n * d], vec![0.0; n * d]]);
     let mut levels = Vec::with_capacity(times.len());
     let mut variances = Vec::with_capacity(times.len());
@@ -146,10 +155,7 @@ pub fn assess(
     let weights: Vec<f64> = log_masses.iter().map(|log| (log - log_z).exp()).collect();
 
     let own = streams.derive(2000);
-    let diffusion = ReverseDiffusionSettings { n_steps: settings.n_steps, ..Default::default() };
-    let drawn = reverse_diffusion(model, &noise, 1.0, &diffusion, 0..settings.n_samples, &own, &mut |f| {
-        progress(0.5 + 0.4 * f)
-    })?;
+    let drawn = generate(model, learns, settings, &own, &mut |f| progress(0.5 + 0.4 * f))?;
     let mut samples = Vec::with_capacity(drawn.x.len());
     for (idx, x) in drawn.x.chunks_exact(d).enumerate() {
         // A walker whose step was not finite stands where it was, on the way.
@@ -175,7 +181,7 @@ pub fn assess(
     let mmd_squared = discrepancy(&samples, &reference, d);
     let sliced_wasserstein = sliced(&samples, &reference, d, &streams.derive(4000))?;
     progress(1.0)?;
-    Ok(Assessment {
+    let mut found = Assessment {
         joint_variance: variance_within_levels + between,
         variance_within_levels,
         weight_error: error(&weights),
@@ -190,7 +196,22 @@ pub fn assess(
         mmd_squared,
         sliced_wasserstein,
         levels,
-    })
+    };
+    // What generates without a density has no numbers of one.
+    if learns == Learns::Generator {
+        found.levels.clear();
+        found.weights.clear();
+        found.n_modes_by_energy = 0;
+        for value in [
+            &mut found.joint_variance,
+            &mut found.variance_within_levels,
+            &mut found.weight_error,
+            &mut found.log_z,
+        ] {
+            *value = f64::NAN;
+        }
+    }
+    Ok(found)
 }
 
 /// Unbiased squared maximum mean discrepancy (Gretton et al. 2012) with a Gaussian kernel of the width of the data.

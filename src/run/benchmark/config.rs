@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::molecules::MoleculeSettings;
 use super::problem::{Problem, ProblemSettings};
 use crate::error::{Error, Result};
 use crate::model::network::{Architecture, NETWORKS};
@@ -20,18 +21,24 @@ pub struct BenchmarkConfig {
     /// Seed of all random numbers.
     #[serde(default = "one")]
     pub seed: u64,
-    /// Points of the law to learn from.
+    /// Points of the law to learn from, of a problem with a known answer.
+    #[serde(default = "n_training")]
     pub n_training: usize,
     /// How data become noise.
     #[serde(default)]
     pub noise: Noise,
-    /// The network, with its `kind`.
+    /// The network for these problems, with its `kind`.
+    #[serde(default = "network")]
     pub network: toml::Table,
     /// What is assessed with how many points.
     #[serde(default)]
     pub assess: AssessSettings,
-    /// The problems.
+    /// Problems with known answers.
+    #[serde(default)]
     pub problems: Vec<ProblemSettings>,
+    /// Molecules, each with a configuration of its own.
+    #[serde(default)]
+    pub molecules: Vec<MoleculeSettings>,
     /// The ways to learn.
     pub methods: Vec<Method>,
 }
@@ -89,6 +96,14 @@ impl Default for AssessSettings {
     }
 }
 
+fn n_training() -> usize {
+    60_000
+}
+
+fn network() -> toml::Table {
+    toml::Table::from_iter([("kind".to_string(), toml::Value::from("vector"))])
+}
+
 fn one() -> u64 {
     1
 }
@@ -106,6 +121,11 @@ fn decay() -> f64 {
 }
 
 impl Method {
+    /// Whether it is put to the problem or molecule of this name.
+    pub fn is_put_to(&self, name: &str) -> bool {
+        self.problems.is_empty() || self.problems.iter().any(|problem| problem == name)
+    }
+
     /// The settings of its training in so many dimensions.
     pub fn train(&self, dimension: usize) -> TrainSettings {
         let mut stages = self.stages.clone();
@@ -146,15 +166,28 @@ impl BenchmarkConfig {
         for (idx, family) in self.problems.iter().enumerate() {
             problems.extend(family.problems(&format!("problems[{idx}]"))?);
         }
-        if problems.is_empty() {
-            return bad("problems", "names no problem".into());
+        if let Some(problem) = problems.first() {
+            network.program(&Architecture::of_vectors(problem.dimension(), self.noise))?;
         }
-        network.program(&Architecture::of_vectors(problems[0].dimension(), self.noise))?;
-        for (idx, problem) in problems.iter().enumerate() {
-            if problems[..idx].iter().any(|other| other.name == problem.name) {
-                return bad("problems", format!("has `{}` twice", problem.name));
-            }
+        for (idx, molecule) in self.molecules.iter().enumerate() {
+            check_directory_name(&format!("molecules[{idx}].name"), &molecule.name)?;
         }
+        let molecules = self.molecules.iter().map(|molecule| molecule.name.as_str());
+        let names: Vec<&str> =
+            problems.iter().map(|problem| problem.name.as_str()).chain(molecules).collect();
+        if names.is_empty() {
+            return bad("problems", "there are none, and no `molecules` either".into());
+        }
+        if let Some(idx) = (1..names.len()).find(|&idx| names[..idx].contains(&names[idx])) {
+            return bad("problems", format!("`{}` is there twice", names[idx]));
+        }
+        self.check_methods(&names)?;
+        Ok(problems)
+    }
+
+    /// Checks the methods; `names` are those of problems and molecules.
+    fn check_methods(&self, names: &[&str]) -> Result<()> {
+        let bad = |place: &str, message: String| Err(Error::config(place, message, ""));
         if self.methods.is_empty() {
             return bad("methods", "names no method".into());
         }
@@ -170,15 +203,12 @@ impl BenchmarkConfig {
             if method.n_seeds == 0 {
                 return bad(&format!("{place}.n_seeds"), "must be at least 1".into());
             }
-            if let Some(unknown) =
-                method.problems.iter().find(|name| problems.iter().all(|problem| &problem.name != *name))
-            {
-                let known: Vec<&str> = problems.iter().map(|problem| problem.name.as_str()).collect();
-                let hint = format!("known: {}", known.join(", "));
+            if let Some(unknown) = method.problems.iter().find(|name| !names.contains(&name.as_str())) {
+                let hint = format!("known: {}", names.join(", "));
                 return Err(Error::config(format!("{place}.problems"), format!("names `{unknown}`"), hint));
             }
             let train = method.train(1);
-            train.validate(&place)?;
+            train.validate_any(&place)?;
             for (idx, stage) in train.stages.iter().enumerate() {
                 let place = format!("{place}.stages[{idx}]");
                 let objectives = stage.objectives(&place)?;
@@ -188,6 +218,6 @@ impl BenchmarkConfig {
                 }
             }
         }
-        Ok(problems)
+        Ok(())
     }
 }

@@ -4,7 +4,8 @@
 //! runs/NAME/
 //!   config.toml  plan.toml  provenance.json  log.jsonl  summary.json  verdict.json
 //!   PROBLEM.METHOD.SEED/   loss.csv, assessment.json: one training and what came of it
-//!   report/report.html  report/table.csv  report/table.md
+//!   MOLECULE.METHOD.SEED/run/   a run directory of its own
+//!   report/report.html  report/table.csv  report/table.md  report/molecules.csv  report/molecules.md
 //! ```
 //!
 //! Every training is a part of its own: a run that was interrupted goes on with the next, from the checkpoints of the one
@@ -12,6 +13,9 @@
 
 pub mod assess;
 pub mod config;
+mod generate;
+mod molecule_table;
+pub mod molecules;
 mod page;
 pub mod problem;
 mod table;
@@ -22,6 +26,7 @@ use std::path::Path;
 
 use self::assess::{Assessment, assess};
 use self::config::{BenchmarkConfig, Method};
+use self::molecules::Molecule;
 use self::problem::Problem;
 use crate::error::{Error, Result};
 use crate::model::EnergyModel;
@@ -37,7 +42,8 @@ use crate::run::{Outcome, Request};
 use crate::training::Trainer;
 
 /// Suites that are built in, by name.
-pub const SUITES: [(&str, &str); 2] = [
+pub const SUITES: [(&str, &str); 3] = [
+    ("molecules", include_str!("../../../examples/benchmark/molecules.toml")),
     ("mixtures", include_str!("../../../examples/benchmark/mixtures.toml")),
     ("mixtures_small", include_str!("../../../examples/benchmark/small.toml")),
 ];
@@ -61,8 +67,10 @@ pub fn is_benchmark(config: &Path) -> bool {
 pub struct Plan {
     /// The configuration with every default written out.
     pub config: BenchmarkConfig,
-    /// The problems.
+    /// Problems with known answers.
     pub problems: Vec<Problem>,
+    /// Molecules.
+    pub molecules: Vec<Molecule>,
     /// Where the results go.
     pub out: std::path::PathBuf,
     source: Source,
@@ -76,12 +84,20 @@ impl Plan {
             None => Source::of_request(request)?,
             Some(name) => Source::from_text(&request.config, suite(name)?.to_string())?.overlaid(request)?,
         };
-        let config: BenchmarkConfig = source.parse()?;
+        let mut config: BenchmarkConfig = source.parse()?;
         let problems = config.problems().map_err(|error| source.locate(error))?;
+        molecules::resolve(&mut config.molecules, &source, suite_name)?;
+        let mut molecules = Vec::new();
+        for (idx, settings) in config.molecules.iter().enumerate() {
+            let molecule = Molecule::look_up(settings, &format!("molecules[{idx}]"))?;
+            let put = config.methods.iter().filter(|method| method.is_put_to(&settings.name));
+            put.into_iter().try_for_each(|method| molecule.check(method))?;
+            molecules.push(molecule);
+        }
         let text = toml::to_string(&config)
             .map_err(|error| Error::config("", format!("the plan cannot be written: {error}"), ""))?;
         let out = run_directory(request, &config.name);
-        Ok(Self { config, problems, out, source, text })
+        Ok(Self { config, problems, molecules, out, source, text })
     }
 
     /// The plan as TOML, a valid configuration.
@@ -92,10 +108,11 @@ impl Plan {
     /// The plan in one sentence.
     pub fn sentence(&self) -> String {
         format!(
-            "{}: {} trainings, {} problems and {} methods; results in {}",
+            "{}: {} trainings, {} problems, {} molecules and {} methods; results in {}",
             self.config.name,
-            self.trainings().count(),
+            self.trainings().count() + self.runs().count(),
             self.problems.len(),
+            self.molecules.len(),
             self.config.methods.len(),
             self.out.display()
         )
@@ -106,13 +123,23 @@ impl Plan {
         crate::run::source::plan_json(&self.text, &self.out, &self.sentence())
     }
 
-    /// All trainings: problem, method and seed.
+    /// Methods that are put to a problem or molecule, with each of their seeds.
+    fn put_to(&self, name: &str) -> impl Iterator<Item = (&Method, u64)> {
+        let methods = self.config.methods.iter().filter(move |method| method.is_put_to(name));
+        methods.flat_map(|method| (1..=method.n_seeds).map(move |seed| (method, seed)))
+    }
+
+    /// All trainings with a known answer: problem, method and seed.
     fn trainings(&self) -> impl Iterator<Item = (&Problem, &Method, u64)> {
-        self.problems.iter().flat_map(move |problem| {
-            let is_put =
-                |method: &&Method| method.problems.is_empty() || method.problems.contains(&problem.name);
-            let methods = self.config.methods.iter().filter(is_put);
-            methods.flat_map(move |method| (1..=method.n_seeds).map(move |seed| (problem, method, seed)))
+        self.problems
+            .iter()
+            .flat_map(|problem| self.put_to(&problem.name).map(move |(method, seed)| (problem, method, seed)))
+    }
+
+    /// All runs of molecules: molecule, method and seed.
+    fn runs(&self) -> impl Iterator<Item = (&Molecule, &Method, u64)> {
+        self.molecules.iter().flat_map(|molecule| {
+            self.put_to(&molecule.settings.name).map(move |(method, seed)| (molecule, method, seed))
         })
     }
 }
@@ -129,6 +156,14 @@ struct Trained {
     assessment: Option<Assessment>,
 }
 
+/// What became of one run of a molecule.
+struct Learned<'a> {
+    molecule: &'a Molecule,
+    method: &'a Method,
+    /// Its summary; without anything where the training diverged.
+    summary: serde_json::Value,
+}
+
 /// Does all trainings, or those that are left, and compares.
 pub fn run(request: &Request, suite_name: Option<&str>, control: &Control) -> Result<Outcome> {
     let plan = Plan::resolve(request, suite_name)?;
@@ -136,7 +171,7 @@ pub fn run(request: &Request, suite_name: Option<&str>, control: &Control) -> Re
         out: &plan.out,
         plan: plan.text(),
         written: plan.source.text(),
-        inputs: Vec::new(),
+        inputs: plan.molecules.iter().map(|molecule| molecule.settings.config.clone()).collect(),
         seed: plan.config.seed,
         device: "cpu",
         system: plan.sentence(),
@@ -154,18 +189,41 @@ pub fn run(request: &Request, suite_name: Option<&str>, control: &Control) -> Re
         })?;
         all.push(read_json::<Trained>(&directory.join(RESULT))?);
     }
+    let mut learned = Vec::new();
+    for (molecule, method, seed) in plan.runs() {
+        let name = format!("{}.{}.{seed}", molecule.settings.name, method.name);
+        let directory = parts.part(&name, |directory, control| {
+            let directory = directory.join(RUN);
+            match molecule.run(method, plan.config.seed + seed - 1, &directory, &request.command, control) {
+                // What a method does to a molecule; the others go on.
+                Err(Error::Diverged { step, .. }) => {
+                    control.progress().end(&format!("diverged at step {step}"));
+                    Ok(())
+                }
+                other => other,
+            }
+        })?;
+        let summary = molecules::summary(&directory.join(RUN))?;
+        learned.push(Learned { molecule, method, summary });
+    }
     let table = table::Table::new(&plan, &all);
+    let molecule_table = molecule_table::MoleculeTable::new(&plan, &learned);
     parts.part("report", |directory, _| {
         table.write(directory)?;
-        page::write(&table, &plan, &all, directory)
+        molecule_table.write(directory)?;
+        page::write(&table, &molecule_table, &plan, &all, directory)
     })?;
-    let (sentence, trustworthy) = table.verdict();
-    parts.finish(&table.summary(), &sentence, trustworthy)?;
+    let sentences = [table.verdict(), molecule_table.verdict()];
+    let mut summary = table.summary();
+    summary.extend(molecule_table.summary());
+    parts.finish(&summary, sentences.join(" ").trim(), true)?;
     parts::outcome(&plan.out, "finished")
 }
 
-/// The file of each part.
+/// The file of each training.
 const RESULT: &str = "assessment.json";
+/// The run directory in the part of a molecule.
+const RUN: &str = "run";
 
 fn train(
     config: &BenchmarkConfig,
@@ -208,7 +266,8 @@ fn train(
         Err(error) => return Err(error),
     };
     let mut progress = fractions(control, run, &part);
-    let assessment = assess(problem, &model, &config.assess, &streams.derive(2), &mut progress)?;
+    let learns = settings.learns();
+    let assessment = assess(problem, &model, learns, &config.assess, &streams.derive(2), &mut progress)?;
     control.progress().end(&format!(
         "weights off by {:.3} (energy), {:.3} (samples), variance {:.3}",
         assessment.weight_error, assessment.sample_weight_error, assessment.joint_variance

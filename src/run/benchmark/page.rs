@@ -2,17 +2,30 @@
 
 use std::path::Path;
 
+use super::molecule_table::{self, ENSEMBLES, MoleculeTable};
+use super::molecules::Molecule;
 use super::table::{COLUMNS, Table, words};
 use super::{Plan, Trained};
 use crate::error::Result;
 use crate::report::figure::Color;
+use crate::report::figure::forest::{self, Forest};
 use crate::report::figure::lines::{Line, LineChart, rows_of_charts};
 use crate::report::page::{self, Page, Section};
 use crate::run::directory::write_atomic;
 
 /// Writes `report.html` and its figures.
-pub(super) fn write(table: &Table, plan: &Plan, all: &[Trained], directory: &Path) -> Result<()> {
-    let mut sections = vec![summary(table, plan)];
+pub(super) fn write(
+    table: &Table,
+    molecules: &MoleculeTable,
+    plan: &Plan,
+    all: &[Trained],
+    directory: &Path,
+) -> Result<()> {
+    let mut sections = Vec::new();
+    if !plan.problems.is_empty() {
+        sections.push(summary(table, plan));
+    }
+    sections.extend(plan.molecules.iter().map(|molecule| of_molecule(molecules, molecule)));
     for problem in &plan.problems {
         sections.push(of_problem(table, plan, all, &problem.name, problem.modes.len(), problem.dimension()));
     }
@@ -20,11 +33,11 @@ pub(super) fn write(table: &Table, plan: &Plan, all: &[Trained], directory: &Pat
     let page = Page {
         title: plan.config.name.clone(),
         subtitle: format!(
-            "{} trainings · {} problems · {} methods · {} training points · seed {}",
-            all.len(),
+            "{} trainings · {} problems · {} molecules · {} methods · seed {}",
+            plan.trainings().count() + plan.runs().count(),
             plan.problems.len(),
+            plan.molecules.len(),
             plan.config.methods.len(),
-            plan.config.n_training,
             plan.config.seed
         ),
         sections,
@@ -102,5 +115,58 @@ fn of_problem(
         );
     }
     section.table(cells);
+    section
+}
+
+/// What the runs of one molecule say.
+fn of_molecule(table: &MoleculeTable, molecule: &Molecule) -> Section {
+    let mut section = Section::new("molecule", molecule.settings.label.as_str());
+    let rows = || table.rows.iter().filter(|row| row.molecule == molecule.settings.name);
+    let groups = ["js_excess_iid", "js_excess_langevin", "js_excess_equilibrium"].map(|column| {
+        let heading = molecule_table::COLUMNS.iter().find(|(key, ..)| *key == column);
+        let row_of = |(idx, row): (usize, &molecule_table::Row)| {
+            let value = row.get(column);
+            forest::Row {
+                label: row.label.clone(),
+                value: value.mean,
+                std_error: value.deviation,
+                text: words(value),
+                color: Color::Series(idx),
+            }
+        };
+        let is_there = |row: &forest::Row| row.value.is_finite();
+        let rows = rows().enumerate().map(row_of).filter(is_there).collect();
+        forest::Group { title: heading.map_or("", |(_, heading, _)| *heading).to_string(), rows }
+    });
+    if groups.iter().any(|group| !group.rows.is_empty()) {
+        let figure = Forest {
+            name: format!("excess_{}", molecule.settings.name),
+            description: format!("Jensen–Shannon excess of each method, {}", molecule.settings.label),
+            x_label: "Jensen–Shannon divergence from held-out frames, above its noise floor / nat".into(),
+            groups: groups.into(),
+            reference: Some((0.0, 0.0)),
+        };
+        section.figure(figure.draw(), "Dots with one standard error, or the standard deviation over seeds.");
+    }
+    let heading = |(_, heading, unit): &(&str, &str, &str)| match unit.is_empty() {
+        true => heading.to_string(),
+        false => format!("{heading} / {unit}"),
+    };
+    let header = std::iter::once("Method".to_string()).chain(molecule_table::COLUMNS.iter().map(heading));
+    let mut cells = page::Table::new("", header).with_words(0);
+    for row in rows() {
+        let values = row.values.iter().map(|value| words(*value));
+        cells.rows.push(std::iter::once(row.label.clone()).chain(values).collect());
+    }
+    section.table(cells.without_empty_columns());
+    for (idx, [_, state]) in molecule.states.iter().enumerate() {
+        let header = std::iter::once("Method").chain(ENSEMBLES.iter().map(|(_, label)| *label));
+        let mut cells = page::Table::new(format!("Population of {state}"), header).with_words(0);
+        for row in rows() {
+            let values = row.populations[idx].iter().map(|value| words(*value));
+            cells.rows.push(std::iter::once(row.label.clone()).chain(values).collect());
+        }
+        section.table(cells);
+    }
     section
 }

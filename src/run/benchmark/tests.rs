@@ -5,6 +5,7 @@ use super::config::{AssessSettings, BenchmarkConfig};
 use super::problem::{Problem, ProblemSettings};
 use super::*;
 use crate::sampling::silent;
+use crate::training::objective::Learns;
 
 /// Two overlapping modes, 0.8 and 0.2, so that methods that are blind to separated modes see these as well.
 fn problem() -> Problem {
@@ -103,6 +104,42 @@ fn conditional_contrast_finds_the_law_at_each_time() {
     assert!(after < 0.2 * before, "{before} {after}");
 }
 
+/// Negatives of the energy's own chains leave its law at each time; a chain that crosses sees the weights of overlapping modes.
+#[test]
+fn contrast_with_chains_finds_the_law_at_each_time() {
+    let chain = "chain = { n_steps = 10, step = 1.0, width = 0.4 }";
+    let objectives = [
+        format!("{{ kind = 'contrastive_divergence', {chain} }}"),
+        format!("{{ kind = 'persistent_contrastive_divergence', n_chains = 4, {chain} }}"),
+        format!("{{ kind = 'recovery_likelihood', {chain} }}"),
+        format!("{{ kind = 'recovery_likelihood', initialiser = 'reverse_step', {chain} }}"),
+    ];
+    for objective in &objectives {
+        let of = |steps| trained(steps, "n_times = 2", objective).variance_within_levels;
+        let (before, after) = (of(1), of(600));
+        assert!(after < 0.35 * before, "{objective}: {before} {after}");
+    }
+}
+
+/// The potential of energy matching has the law of the data at the data end, with the weights of its modes where they overlap;
+/// equilibrium matching generates, and the energy of its field has not these weights.
+#[test]
+fn fields_without_time_generate_and_only_a_density_has_weights() {
+    let chain = "chain = { n_steps = 10, step = 1.0, width = 0.4 }";
+    let matching = format!("{{ kind = 'energy_matching', {chain} }}");
+    let of = |steps| trained(steps, "n_times = 3", &matching);
+    let (before, after) = (of(1), of(1200));
+    assert_eq!(after.levels.len(), 1);
+    assert!(after.joint_variance < 0.35 * before.joint_variance, "{before:?} {after:?}");
+    assert!(after.weight_error < 0.12 && after.sample_weight_error < 0.12, "{after:?}");
+
+    let equilibrium = |steps| trained(steps, "n_times = 1", "{ kind = 'equilibrium_matching' }");
+    let (before, after) = (equilibrium(1), equilibrium(1200));
+    assert!(after.levels.is_empty() && after.weight_error.is_nan() && after.joint_variance.is_nan());
+    assert!(after.sliced_wasserstein < 0.6 * before.sliced_wasserstein, "{before:?} {after:?}");
+    assert!(after.sample_weight_error < 0.12, "{after:?}");
+}
+
 /// Both tie the levels to each other, which scores alone do not.
 #[test]
 fn consistency_along_the_process_finds_one_constant() {
@@ -127,7 +164,7 @@ fn an_assessment_of_an_untrained_model_is_that_of_the_gaussian() {
     let streams = Streams::new(2);
     let model = EnergyModel::initial(&*network, architecture, 1.0, &data, &streams).unwrap();
     let settings = AssessSettings { n_points: 20_000, n_samples: 2000, n_steps: 50, ..SETTINGS };
-    let found = assess(&problem, &model, &settings, &streams, &mut silent).unwrap();
+    let found = assess(&problem, &model, Learns::Path, &settings, &streams, &mut silent).unwrap();
     // Under N(0, 1) in the plane the modes of this mixture have the masses ∫ N(x) r_k(x) dx, by quadrature.
     let mut masses = [0.0; 2];
     for i in -400..400 {

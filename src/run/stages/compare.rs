@@ -154,11 +154,7 @@ impl Scales {
 
 impl Set {
     fn sample(&self) -> Result<Sample<'_>> {
-        let sample = Sample::new(&self.surface)?;
-        match &self.weights {
-            Some(weights) => sample.with_weights(weights),
-            None => Ok(sample),
-        }
+        weighted(&self.surface, self.weights.as_deref())
     }
 
     /// How many equally weighted frames the set is worth.
@@ -166,6 +162,36 @@ impl Set {
         let n = self.frames.n_frames() as f64;
         (self.weights.as_ref().map_or(n, |weights| effective_sample_size(weights)) as usize).max(2)
     }
+}
+
+/// The first two variables of some frames, with their weights.
+struct Surface {
+    values: Vec<f64>,
+    weights: Option<Vec<f64>>,
+}
+
+impl Surface {
+    fn sample(&self) -> Result<Sample<'_>> {
+        weighted(&self.values, self.weights.as_deref())
+    }
+}
+
+fn weighted<'a>(values: &'a [f64], weights: Option<&'a [f64]>) -> Result<Sample<'a>> {
+    let sample = Sample::new(values)?;
+    match weights {
+        Some(weights) => sample.with_weights(weights),
+        None => Ok(sample),
+    }
+}
+
+/// As many frames of a set, evenly spaced, as another has; with their blocks.
+fn as_many_as(set: &Set, other: &Set) -> Result<(Surface, Blocks)> {
+    let (n, all) = (other.frames.n_frames().min(set.frames.n_frames()), set.frames.n_frames());
+    let chosen: Vec<usize> = (0..n).map(|k| (k as u128 * all as u128 / n as u128) as usize).collect();
+    let values = chosen.iter().flat_map(|&frame| set.surface[2 * frame..][..2].to_vec()).collect();
+    let weights = set.weights.as_ref().map(|weights| chosen.iter().map(|&frame| weights[frame]).collect());
+    let of_block: Vec<usize> = chosen.iter().map(|&frame| set.blocks.block_of()[frame]).collect();
+    Ok((Surface { values, weights }, Blocks::new(&of_block)?))
 }
 
 fn write_metrics(context: &Context, directory: &Path, sets: &[Set]) -> Result<()> {
@@ -205,12 +231,30 @@ fn write_metrics(context: &Context, directory: &Path, sets: &[Set]) -> Result<()
                 .collect()
         };
         let (of_test, of_train) = (against(data)?, against(train)?);
-        for (idx, (_, name)) in METRICS.iter().enumerate() {
+        let as_many = as_many_as(set, train)?;
+        for (idx, (metric, name)) in METRICS.iter().enumerate() {
             let floor = &floors[&n][idx];
             line(set.name, name, &of_test[idx]);
             line(set.name, &format!("{name}_train"), &of_train[idx]);
-            line(set.name, &format!("{name}_floor"), &floor.floor);
-            line(set.name, &format!("{name}_excess"), &floor.excess(&of_test[idx]));
+            if floor.floor.value.is_finite() {
+                line(set.name, &format!("{name}_floor"), &floor.floor);
+                line(set.name, &format!("{name}_excess"), &floor.excess(&of_test[idx]));
+                continue;
+            }
+            // Too few frames are independent for a floor: training frames take the place of an equal ensemble.
+            let (sample, blocks) = &as_many;
+            let (of_train, of_data) = (train.sample()?, data.sample()?);
+            let mut floor = metric.with_block_errors(&of_train, &train.blocks, &of_data, &data.blocks)?;
+            floor.error_method = format!("training frames against held-out ones; {}", floor.error_method);
+            let mut excess = metric.excess_with_block_errors(
+                (&sample.sample()?, blocks),
+                (&of_train, &train.blocks),
+                (&of_data, &data.blocks),
+            )?;
+            excess.error_method =
+                format!("above training frames, by as many of the ensemble; {}", excess.error_method);
+            line(set.name, &format!("{name}_floor"), &floor);
+            line(set.name, &format!("{name}_excess"), &excess);
         }
     }
     write_atomic(&directory.join("metrics.csv"), table.as_bytes())

@@ -93,6 +93,7 @@ mod tests {
                     noise: &[],
                     scores: &[],
                     displacements: &[],
+                    progress: &[],
                     gradients: &[],
                     energies: &[*own],
                     mirrored: &[*mirrored],

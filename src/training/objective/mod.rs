@@ -6,12 +6,17 @@
 //! parameters: a direction v for v·∇ₓu(x_k, t_k) and a weight e for each u(x_k, t_j).
 
 pub mod conditional_noise_contrastive;
+pub mod contrastive_divergence;
 pub mod denoising_score_matching;
 pub mod diffusive_classification;
+pub mod energy_matching;
+pub mod equilibrium_matching;
 pub mod fokker_planck;
 pub mod mirror_classification;
 pub mod noise_contrastive;
+pub mod persistent_contrastive_divergence;
 pub mod radon_nikodym;
+pub mod recovery_likelihood;
 pub mod target_score_matching;
 pub mod time_score_matching;
 pub mod velocity_matching;
@@ -26,12 +31,19 @@ pub static OBJECTIVES: Registry<dyn Objective, ()> = Registry::new(
         entry::<conditional_noise_contrastive::ConditionalNoiseContrastive, _, _>(
             "conditional_noise_contrastive",
         ),
+        entry::<contrastive_divergence::ContrastiveDivergence, _, _>("contrastive_divergence"),
         entry::<denoising_score_matching::DenoisingScoreMatching, _, _>("denoising_score_matching"),
         entry::<diffusive_classification::DiffusiveClassification, _, _>("diffusive_classification"),
+        entry::<energy_matching::EnergyMatching, _, _>("energy_matching"),
+        entry::<equilibrium_matching::EquilibriumMatching, _, _>("equilibrium_matching"),
         entry::<fokker_planck::FokkerPlanck, _, _>("fokker_planck"),
         entry::<mirror_classification::MirrorClassification, _, _>("mirror_classification"),
         entry::<noise_contrastive::NoiseContrastive, _, _>("noise_contrastive"),
+        entry::<persistent_contrastive_divergence::PersistentContrastiveDivergence, _, _>(
+            "persistent_contrastive_divergence",
+        ),
         entry::<radon_nikodym::RadonNikodym, _, _>("radon_nikodym"),
+        entry::<recovery_likelihood::RecoveryLikelihood, _, _>("recovery_likelihood"),
         entry::<target_score_matching::TargetScoreMatching, _, _>("target_score_matching"),
         entry::<time_score_matching::TimeScoreMatching, _, _>("time_score_matching"),
         entry::<velocity_matching::VelocityMatching, _, _>(velocity_matching::NAME),
@@ -63,8 +75,10 @@ pub struct Point<'a> {
     pub noise: &'a [f64],
     /// Conditional scores of the data end, ∂ log p/∂x₀ / a(t_k), `[k][3n]`: empty where forces are not known.
     pub scores: &'a [f64],
-    /// x₁ − x₀ − 2 b x_k/c² of the two ends, `[k][3n]`: empty where there is one.
+    /// x₁ − x₀ − 2 b x_k/c² of the two ends, `[k][3n]`; on lines x₀ − z; empty where there is one end and no line.
     pub displacements: &'a [f64],
+    /// l of (1 − l) z + l x₀, K of them: empty where points are not on lines.
+    pub progress: &'a [f64],
     /// ∂u/∂x at (x_k, t_k), `[k][3n]`; empty when no objective asks for it.
     pub gradients: &'a [f64],
     /// u(x_k, t_j) at `k * K + j`; only the diagonal is set when no objective asks for more.
@@ -88,6 +102,18 @@ pub struct Cotangent<'a> {
     pub offsets: &'a mut [f64],
 }
 
+/// What an objective makes of u_θ.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Learns {
+    /// An energy at every time.
+    #[default]
+    Path,
+    /// An energy at the data end alone.
+    DataEnd,
+    /// A field that generates, and no energy.
+    Generator,
+}
+
 /// A loss per data point.
 pub trait Objective: Send + Sync {
     /// The name in the registry and in `loss.csv`.
@@ -102,6 +128,11 @@ pub trait Objective: Send + Sync {
     /// How the K points must belong together.
     fn coupling(&self) -> Coupling {
         Coupling::Independent
+    }
+
+    /// What it makes of u_θ.
+    fn learns(&self) -> Learns {
+        Learns::Path
     }
 
     /// Is it about a process that ends in noise, and not about one between two ensembles?
@@ -162,6 +193,7 @@ mod tests {
         let (energies, offsets, mirrored) = (normal(most * most), normal(most), normal(most));
         let (times, deviations) = ([0.01, 0.3, 0.7, 0.75, 0.8], [0.1, 0.5, 0.9, 0.92, 0.95]);
         let scales: Vec<f64> = deviations.iter().map(|g: &f64| (1.0 - g * g).sqrt()).collect();
+        let progress = [0.9, 0.2, 0.4, 0.5, 0.6];
         let (diffusions, drifts) = ([0.3, 6.0, 14.0, 15.0, 16.0], [-0.15, -3.0, -7.0, -7.5, -8.0]);
         let named = OBJECTIVES.entries.iter().map(|entry| (entry.name, entry.example.to_string()));
         let generators = ["brier", "kl", "least_squares", "itakura_saito"]
@@ -186,6 +218,7 @@ mod tests {
                     noise: &noise[..k * n],
                     scores: &scores[..k * n],
                     displacements: &displacements[..k * n],
+                    progress: &progress[..k],
                     gradients,
                     energies,
                     mirrored,

@@ -130,6 +130,7 @@ mod tests {
                 noise: z,
                 scores: &scores,
                 displacements: &[],
+                progress: &[],
                 gradients: &gradients,
                 energies: &[0.0],
                 mirrored: &[],

@@ -42,6 +42,7 @@ pub(super) fn draw(draw: &Draw) -> Result<PartRecord> {
     draw.write("iid", &x)?;
     record.n_samples = n - n_diverged;
     record.n_groups = record.n_samples;
+    record.note("iid_samples", record.n_samples as f64, "", "independent samples");
     record.note("iid_diverged", n_diverged as f64, "", "walkers left out because a step was not finite");
     draw.context.control.progress().end(&format!("{} independent samples", record.n_samples));
     Ok(record)

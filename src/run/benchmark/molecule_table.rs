@@ -1,0 +1,167 @@
+//! Runs of molecules in one table: what their summaries say, of one seed with its own errors, of several with their spread.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::molecules::{Number, number};
+use super::table::{Spread, words};
+use super::{Learned, Plan};
+use crate::error::Result;
+use crate::run::directory::write_atomic;
+use crate::run::summary::entry;
+
+/// Key of the summary, heading and unit of each column.
+pub(super) const COLUMNS: [(&str, &str, &str); 10] = [
+    ("js_excess_iid", "JS excess, reverse diffusion", "nat"),
+    ("js_excess_langevin", "JS excess, Langevin", "nat"),
+    ("js_excess_equilibrium", "JS excess, equilibrium", "nat"),
+    ("js_floor", "JS floor", "nat"),
+    ("pmf_error_excess_iid", "PMF excess, reverse diffusion", "kT²"),
+    ("pmf_error_excess_langevin", "PMF excess, Langevin", "kT²"),
+    ("pmf_error_excess_equilibrium", "PMF excess, equilibrium", "kT²"),
+    ("validation_dsm", "held-out DSM", ""),
+    ("train_seconds", "training", "s"),
+    ("iid_milliseconds", "reverse diffusion", "ms per sample"),
+];
+
+/// One molecule and method.
+pub(super) struct Row {
+    pub molecule: String,
+    pub method: String,
+    pub label: String,
+    pub n_seeds: usize,
+    /// In the order of [`COLUMNS`]: mean over seeds, and their standard deviation, or the error of a single one.
+    pub values: Vec<Spread>,
+    /// Population of each state among held-out frames and in each ensemble, in the order of the states.
+    pub populations: Vec<[Spread; 3]>,
+}
+
+/// All rows, by molecule.
+pub(super) struct MoleculeTable {
+    pub rows: Vec<Row>,
+}
+
+/// Ensembles whose populations are shown, besides the frames.
+pub(super) const ENSEMBLES: [(&str, &str); 3] =
+    [("data", "held-out frames"), ("iid", "reverse diffusion"), ("equilibrium", "equilibrium")];
+
+impl Row {
+    pub fn get(&self, column: &str) -> Spread {
+        let idx = COLUMNS.iter().position(|(name, ..)| *name == column);
+        idx.map_or(Spread { mean: f64::NAN, deviation: f64::NAN }, |idx| self.values[idx])
+    }
+}
+
+impl MoleculeTable {
+    pub fn new(plan: &Plan, all: &[Learned]) -> Self {
+        let mut rows = Vec::new();
+        for molecule in &plan.molecules {
+            let name = &molecule.settings.name;
+            for method in &plan.config.methods {
+                let is_of =
+                    |run: &&Learned| run.molecule.settings.name == *name && run.method.name == method.name;
+                let of: Vec<&Learned> = all.iter().filter(is_of).collect();
+                if of.is_empty() {
+                    continue;
+                }
+                let spread = |key: &str| {
+                    let numbers: Vec<Number> = of.iter().map(|run| column(&run.summary, key)).collect();
+                    match numbers[..] {
+                        [Number { value, std_error }] => Spread { mean: value, deviation: std_error },
+                        _ => Spread::of(&numbers.iter().map(|number| number.value).collect::<Vec<_>>()),
+                    }
+                };
+                let population =
+                    |state: &str| ENSEMBLES.map(|(set, _)| spread(&format!("population_{state}_{set}")));
+                rows.push(Row {
+                    molecule: name.clone(),
+                    method: method.name.clone(),
+                    label: method.label.clone(),
+                    n_seeds: of.len(),
+                    values: COLUMNS.iter().map(|(key, ..)| spread(key)).collect(),
+                    populations: molecule.states.iter().map(|[state, _]| population(state)).collect(),
+                });
+            }
+        }
+        Self { rows }
+    }
+
+    /// Writes `molecules.csv` and `molecules.md`, where there is anything.
+    pub fn write(&self, directory: &Path) -> Result<()> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let number = |value: f64| if value.is_finite() { value.to_string() } else { String::new() };
+        let mut csv = String::from("molecule,method,n_seeds");
+        let mut text = String::from("| molecule | method |");
+        for (key, heading, unit) in COLUMNS {
+            let _ = write!(csv, ",{key},{key}_error");
+            let unit = if unit.is_empty() { String::new() } else { format!(" / {unit}") };
+            let _ = write!(text, " {heading}{unit} |");
+        }
+        csv.push('\n');
+        text += "\n|---|---|";
+        text += &"---|".repeat(COLUMNS.len());
+        text.push('\n');
+        for row in &self.rows {
+            let _ = write!(csv, "{},{},{}", row.molecule, row.method, row.n_seeds);
+            let _ = write!(text, "| {} | {} |", row.molecule, row.label);
+            for value in &row.values {
+                let _ = write!(csv, ",{},{}", number(value.mean), number(value.deviation));
+                let _ = write!(text, " {} |", words(*value));
+            }
+            csv.push('\n');
+            text.push('\n');
+        }
+        write_atomic(&directory.join("molecules.csv"), csv.as_bytes())?;
+        write_atomic(&directory.join("molecules.md"), text.as_bytes())
+    }
+
+    /// The headline numbers of each molecule and method.
+    pub fn summary(&self) -> Map<String, Value> {
+        let mut entries = Map::new();
+        for row in &self.rows {
+            for (key, heading, unit) in COLUMNS {
+                let value = row.get(key);
+                let how = if row.n_seeds == 1 {
+                    format!("{heading}; one training")
+                } else {
+                    format!("{heading}; mean and standard deviation of {} trainings", row.n_seeds)
+                };
+                let error = value.deviation.is_finite().then_some(value.deviation);
+                let name = format!("{key}_{}_{}", row.molecule, row.method);
+                entries.insert(name, entry(value.mean, error, unit, &how));
+            }
+        }
+        entries
+    }
+
+    /// The order of the methods at equilibrium, which is what an energy is for.
+    pub fn verdict(&self) -> String {
+        let mut molecules: Vec<&str> = self.rows.iter().map(|row| row.molecule.as_str()).collect();
+        molecules.dedup();
+        let of_molecule = |molecule: &&str| {
+            let mut rows: Vec<&Row> = self.rows.iter().filter(|row| row.molecule == **molecule).collect();
+            let excess = |row: &Row| row.get("js_excess_equilibrium").mean;
+            // What is not a number is last.
+            rows.sort_by(|a, b| excess(a).total_cmp(&excess(b)));
+            let said: Vec<String> =
+                rows.iter().map(|row| format!("{} {:.4}", row.label, excess(row))).collect();
+            format!("JS excess at equilibrium of {molecule}: {}.", said.join(", "))
+        };
+        molecules.iter().map(of_molecule).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// A number of a summary, or one that is made of several.
+fn column(summary: &Value, key: &str) -> Number {
+    if key == "iid_milliseconds" {
+        // The summary has evaluations and seconds; every sample is one walker with as many of them.
+        let samples = number(summary, "iid_samples").value;
+        let value = 1e3 * number(summary, "iid_seconds").value / samples;
+        return Number { value, std_error: f64::NAN };
+    }
+    number(summary, key)
+}
