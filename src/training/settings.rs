@@ -49,6 +49,10 @@ pub struct StageSettings {
     /// At which times a data point is looked at.
     #[serde(default)]
     pub times: TimeSettings,
+    /// Whether the constant of every time is set by Bennett's ratio before the first step, as it always is where objectives
+    /// compare times.
+    #[serde(default)]
+    pub calibrate: bool,
     /// What is minimised: tables with `kind`, `weight` and the settings of the objective.
     pub objectives: Vec<toml::Table>,
 }
@@ -74,6 +78,7 @@ impl Default for TrainSettings {
                     final_learning_rate: None,
                     warmup_steps: 500,
                     times: TimeSettings::default(),
+                    calibrate: false,
                     objectives: vec![objective("denoising_score_matching", 1.0)],
                 },
                 StageSettings {
@@ -84,6 +89,7 @@ impl Default for TrainSettings {
                     final_learning_rate: None,
                     warmup_steps: 200,
                     times: TimeSettings { n_times: 2, ..TimeSettings::default() },
+                    calibrate: false,
                     objectives: vec![
                         objective("denoising_score_matching", 1.0),
                         objective("diffusive_classification", 0.6),
@@ -117,6 +123,7 @@ impl TrainSettings {
             final_learning_rate: None,
             warmup_steps,
             times: TimeSettings::default(),
+            calibrate: false,
             objectives: vec![
                 objective("target_score_matching", 1.0),
                 objective("mirror_classification", 0.1),

@@ -165,7 +165,8 @@ impl<'a> Trainer<'a> {
         let Some((stage_idx, stage, first)) = self.stage() else { return Ok(None) };
         let state = &mut self.state;
         if state.step == first {
-            if self.objectives[stage_idx].iter().any(|o| o.objective.needs_cross_energies()) {
+            let compares_times = |o: &Weighted| o.objective.needs_cross_energies();
+            if stage.calibrate || self.objectives[stage_idx].iter().any(compares_times) {
                 // What has been learned so far, with one constant for all times, which classification needs.
                 self.model.set_weights(&state.average)?;
                 calibrate(&mut self.model, &self.data, &self.streams)?;

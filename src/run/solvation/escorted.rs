@@ -50,6 +50,7 @@ impl Default for EscortedSettings {
             final_learning_rate: None,
             warmup_steps: 200,
             times: TimeSettings::default(),
+            calibrate: false,
             objectives: vec![objective],
         };
         let mut network = LearningSettings::default().network;
