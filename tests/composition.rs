@@ -102,7 +102,7 @@ fn bad_compositions_are_refused_with_what_is_wrong() {
     .unwrap();
     let output = run(&["check", &config, "--json"]);
     assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
-    assert!(json(&output)["sentence"].as_str().unwrap().contains("product of 1 × tiny, 5 beads"));
+    assert!(json(&output)["sentence"].as_str().unwrap().contains("product of 1 × a, 5 beads"));
 }
 
 #[test]

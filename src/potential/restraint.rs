@@ -161,7 +161,7 @@ mod tests {
         let deg = |degrees: f64| degrees.to_radians();
         let flat = Restraint::new(&phi, (deg(30.0), deg(90.0)), 1.0).unwrap();
         for (value, expected) in
-            [(60.0, 0.0), (100.0, 10.0), (20.0, -10.0), (-120.0, -150.0), (-115.0, 155.0)]
+            [(60.0, 0.0), (100.0, 10.0), (20.0, -10.0), (-125.0, 145.0), (-115.0, -145.0)]
         {
             let found = flat.excess(deg(value)).to_degrees();
             assert!((found - expected).abs() < 1e-9, "{value}: {found} {expected}");

@@ -88,7 +88,7 @@ pub struct PartSettings {
     /// Its power in a product, or its share of a mixture; shares need not sum to 1.
     #[serde(default = "unity")]
     pub weight: f64,
-    /// What tables and figures call it; absent: the name of its run.
+    /// What tables and figures call it; absent: the name of its directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
 }

@@ -153,7 +153,7 @@ fn perform(plan: &Plan, parts: &mut Parts) -> Result<verdict::Found> {
             samples.push(Sample::read(&directory)?);
         }
     }
-    found.ties(plan);
+    found.judge_parts(plan);
     if log_z.iter().any(|log_z| log_z.is_nan()) {
         let place = "parts";
         let message = "one of the energies has no log Z: nothing of it reached the data end";

@@ -214,7 +214,8 @@ fn part(source: &Source, place: &str, settings: &mut PartSettings) -> Result<Par
         OBJECTIVES.build("objective", table, &()).is_ok_and(|objective| objective.ties_levels())
     };
     let ties_levels = plan.config.train.stages.iter().flat_map(|stage| &stage.objectives).any(ties);
-    let label = settings.label.clone().unwrap_or_else(|| plan.config.name.clone());
+    let own = || run.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let label = settings.label.clone().unwrap_or_else(own);
     settings.run = run;
     settings.label = Some(label.clone());
     Ok(Part { label, run: plan, model, ties_levels, weight: settings.weight })

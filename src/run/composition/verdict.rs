@@ -43,8 +43,8 @@ impl Found {
         Ok(())
     }
 
-    /// Objects to a mixture of energies whose constants nobody knows.
-    pub fn ties(&mut self, plan: &Plan) {
+    /// Objects to parts that were drawn badly, and to a mixture of energies whose constants nobody knows.
+    pub fn judge_parts(&mut self, plan: &Plan) {
         if plan.config.how == How::Mixture && !plan.config.normalize {
             for part in plan.parts.iter().filter(|part| !part.ties_levels) {
                 self.reasons.push(format!(
