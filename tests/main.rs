@@ -5,6 +5,7 @@ mod architecture;
 mod bad_input;
 mod benchmark;
 mod common;
+mod composition;
 mod config;
 mod energy;
 mod estimate;

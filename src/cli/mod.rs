@@ -90,6 +90,11 @@ fn dispatch(arguments: &Arguments) -> Result<ExitCode> {
             print_plan(arguments, &plan.to_json(), plan.text(), &plan.sentence());
             Ok(ExitCode::SUCCESS)
         }
+        Command::Check(of_run) if run::composition::is_composition(&of_run.config) => {
+            let plan = run::composition::check(&of_run.request()?)?;
+            print_plan(arguments, &plan.to_json(), plan.text(), &plan.sentence());
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Check(of_run) if run::simulate::plan::is_simulation(&of_run.config) => {
             let plan = run::simulate::check(&of_run.request()?)?;
             print_plan(arguments, &plan.to_json(), plan.text(), &plan.sentence());

@@ -11,6 +11,7 @@ mod geometric;
 pub mod molecular_mechanics;
 pub mod noise;
 mod rescaled;
+mod restraint;
 mod restricted;
 mod route;
 mod sequence;
@@ -23,6 +24,7 @@ pub use molecular_mechanics::{
 };
 pub use noise::Noise;
 pub use rescaled::Rescaled;
+pub use restraint::{Restraint, Restraints};
 pub use restricted::Restricted;
 pub use route::Route;
 pub use sequence::{Piece, Sequence};

@@ -178,7 +178,8 @@ fn state(place: &str, settings: &StateSettings, variables: &[Variable]) -> Resul
     Ok(State { name: settings.name.clone(), label, bounds })
 }
 
-fn bound(place: &str, value: &toml::Value, unit: &str) -> Result<f64> {
+/// An end of an interval of a variable in its unit, from the text or number of a configuration.
+pub(in crate::run) fn bound(place: &str, value: &toml::Value, unit: &str) -> Result<f64> {
     let text = value.as_str();
     let parsed = match (unit, text) {
         ("rad", Some(text)) => text.parse::<Angle>().map(Angle::as_radians),

@@ -7,6 +7,7 @@ pub mod alchemical;
 pub mod beads;
 pub mod benchmark;
 pub mod catalogue;
+pub mod composition;
 pub mod config;
 pub mod control;
 pub mod directory;
@@ -120,6 +121,9 @@ pub fn run(request: &Request, control: &Control) -> Result<Outcome> {
     }
     if generator::is_generator(&request.config) {
         return generator::run(request, control);
+    }
+    if composition::is_composition(&request.config) {
+        return composition::run(request, control);
     }
     let plan = Plan::resolve(request)?;
     let variants = chosen_variants(request, &plan)?;

@@ -16,11 +16,9 @@ use crate::error::{Error, Result};
 use crate::model::EnergyModel;
 use crate::model::checkpoint;
 use crate::potential::PotentialPath as _;
-use crate::run::benchmark::is_benchmark;
 use crate::run::directory::{Layout, write_atomic};
-use crate::run::generator::is_generator;
 use crate::run::plan::Plan;
-use crate::run::solvation::is_solvation;
+use crate::run::source::is_of_another_kind;
 use crate::run::stages::load::Data;
 use crate::run::{Request, Variants};
 use crate::system::MappingSettings;
@@ -100,8 +98,7 @@ pub fn score(request: &ScoreRequest) -> Result<Scores> {
         let expected = "a run directory of `kirkwood run` with a trained model";
         return Err(Error::file(&request.run, "", expected, "no plan.toml"));
     }
-    let kinds = [is_solvation(&request.run), is_generator(&request.run), is_benchmark(&request.run)];
-    if kinds.contains(&true) {
+    if is_of_another_kind(&request.run) {
         let expected = "a run that learned the energy of one trajectory";
         return Err(Error::file(request.run.join("plan.toml"), "kind", expected, "a run of another kind"));
     }

@@ -57,6 +57,13 @@ pub fn is_of_kind(config: &Path, kind: &str) -> bool {
     kind_of(config).as_deref() == Some(kind)
 }
 
+/// Whether it has any `kind`: then it is not one that learns the energy of one trajectory.
+pub fn is_of_another_kind(config: &Path) -> bool {
+    let path = if config.is_dir() { config.join(PLAN) } else { config.to_path_buf() };
+    let table = std::fs::read_to_string(path).unwrap_or_default().parse::<Table>();
+    table.is_ok_and(|table| table.contains_key("kind"))
+}
+
 /// Whether a directory or a file can have this name on every system.
 pub fn is_file_name(name: &str) -> bool {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "_-.".contains(letter);
