@@ -37,6 +37,11 @@ fn frames_of_the_ensemble_are_familiar_and_other_beads_are_not() {
     let other = json(&output);
     assert!(number(&other, "share_foreign") > 0.99 && number(&other["both"], "auroc") > 0.99, "{other}");
 
+    // Bonds that are longer or shorter by several of their deviations.
+    let output = score(&["--displace", "0.05 nm"]);
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(number(&json(&output)["both"], "auroc") > 0.95);
+
     let message = |output: std::process::Output| {
         assert_eq!(output.status.code(), Some(2));
         json(&output)["error"]["message"].as_str().unwrap().to_string()
@@ -44,6 +49,7 @@ fn frames_of_the_ensemble_are_familiar_and_other_beads_are_not() {
     assert!(message(score(&["--selection", "name N"])).contains("5 beads"));
     let bad = run(&["score", &out, &frames, "--json", "--threshold", "2"]);
     assert!(message(bad).contains("between 0 and 1"));
+    assert!(message(score(&["--displace=-1 nm"])).contains("at least 0"));
     let nowhere = run(&["score", &data.display().to_string(), &frames, "--json"]);
     assert!(message(nowhere).contains("run directory"));
 }

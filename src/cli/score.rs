@@ -31,6 +31,10 @@ pub struct OfScore {
     #[arg(long)]
     pub mirror: bool,
 
+    /// Displace every coordinate by a normal number of this deviation first, for example "0.01 nm"
+    #[arg(long, value_name = "LENGTH", default_value = "0 nm")]
+    pub displace: kirkwood::units::Length,
+
     /// A frame is foreign if so few of the held-out frames are as far out, or fewer
     #[arg(long, value_name = "P", default_value_t = 0.001)]
     pub threshold: f64,
@@ -53,6 +57,7 @@ pub fn perform(of_score: &OfScore, json: bool) -> Result<ExitCode> {
         topology: of_score.topology.clone(),
         selection: of_score.selection.clone(),
         mirror: of_score.mirror,
+        displace_nm: of_score.displace.as_nm(),
         threshold: of_score.threshold,
     })?;
     if let Some(path) = &of_score.output {

@@ -16,13 +16,14 @@ use crate::error::{Error, Result};
 use crate::model::EnergyModel;
 use crate::model::checkpoint;
 use crate::potential::PotentialPath as _;
+use crate::random::{Purpose, Streams, fill_normal};
 use crate::run::directory::{Layout, write_atomic};
 use crate::run::plan::Plan;
 use crate::run::source::is_of_another_kind;
 use crate::run::stages::load::Data;
 use crate::run::{Request, Variants};
 use crate::system::MappingSettings;
-use crate::trajectory::{Ensemble, FrameRange, TrajectoryFiles, load};
+use crate::trajectory::{FrameRange, TrajectoryFiles, load};
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -37,6 +38,8 @@ pub struct ScoreRequest {
     pub selection: Option<String>,
     /// Whether the mirror image of every frame is scored in its place.
     pub mirror: bool,
+    /// Every coordinate is displaced by a normal number of this deviation first, nm.
+    pub displace_nm: f64,
     /// A frame of which p is less is foreign.
     pub threshold: f64,
 }
@@ -94,6 +97,10 @@ pub fn score(request: &ScoreRequest) -> Result<Scores> {
         let message = format!("must lie between 0 and 1, found {}", request.threshold);
         return Err(Error::config("--threshold", message, "for example 0.001"));
     }
+    if !(request.displace_nm >= 0.0 && request.displace_nm.is_finite()) {
+        let message = format!("must be at least 0, found {} nm", request.displace_nm);
+        return Err(Error::config("--displace", message, "for example \"0.01 nm\""));
+    }
     if !request.run.join("plan.toml").is_file() {
         let expected = "a run directory of `kirkwood run` with a trained model";
         return Err(Error::file(&request.run, "", expected, "no plan.toml"));
@@ -146,8 +153,8 @@ pub fn score(request: &ScoreRequest) -> Result<Scores> {
             .push("the frames have a topology of their own: beads are compared by their order alone".into());
     }
     let held_out = data.test();
-    let calibration = evaluate(&model, &held_out, false)?;
-    let scored = evaluate(&model, &frames, request.mirror)?;
+    let calibration = evaluate(&model, held_out.positions_nm())?;
+    let scored = evaluate(&model, &altered(frames.positions_nm(), request, plan.config.seed))?;
     let (least, n) = (1.0 / (held_out.n_frames() as f64 + 1.0), held_out.n_frames());
     if request.threshold < 2.0 * least {
         warnings.push(format!(
@@ -165,11 +172,24 @@ struct Evaluated {
     forces: Vec<f64>,
 }
 
-fn evaluate(model: &EnergyModel, frames: &Ensemble, mirror: bool) -> Result<Evaluated> {
-    let sign = if mirror { -1.0 } else { 1.0 };
+/// Positions as the request wants them: mirrored, displaced.
+fn altered(positions_nm: &[f64], request: &ScoreRequest, seed: u64) -> Vec<f64> {
+    let sign = if request.mirror { -1.0 } else { 1.0 };
+    let mut altered: Vec<f64> = positions_nm.iter().map(|nm| sign * nm).collect();
+    if request.displace_nm > 0.0 {
+        let mut z = vec![0.0; altered.len()];
+        fill_normal(&mut Streams::new(seed).stream(Purpose::Validation, 0), &mut z);
+        altered.iter_mut().zip(&z).for_each(|(nm, z)| *nm += request.displace_nm * z);
+    }
+    altered
+}
+
+fn evaluate(model: &EnergyModel, positions_nm: &[f64]) -> Result<Evaluated> {
     let scale = model.length_scale_nm;
-    let x: Vec<f64> = frames.positions_nm().iter().map(|nm| sign * nm / scale).collect();
-    let n = frames.n_frames();
+    let mut x: Vec<f64> = positions_nm.iter().map(|nm| nm / scale).collect();
+    // Energies are of centred conformations.
+    x.chunks_exact_mut(model.space().dimension()).for_each(|x| model.space().project(x));
+    let n = x.len() / model.space().dimension();
     let (mut energies, mut gradient) = (vec![0.0; n], vec![0.0; x.len()]);
     model.energies_and_gradients(&vec![model.range().0; n], &x, &mut energies, &mut gradient)?;
     let d = model.degrees_of_freedom() as f64;

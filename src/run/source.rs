@@ -46,7 +46,7 @@ pub fn run_directory(request: &Request, name: &str) -> PathBuf {
 }
 
 /// The `kind` of a configuration, or of that of a run directory; what is no TOML is left to who reads it.
-pub fn kind_of(config: &Path) -> Option<String> {
+fn kind_of(config: &Path) -> Option<String> {
     let path = if config.is_dir() { config.join(PLAN) } else { config.to_path_buf() };
     let table = std::fs::read_to_string(path).unwrap_or_default().parse::<Table>().ok()?;
     table.get("kind").and_then(Value::as_str).map(str::to_string)
@@ -59,9 +59,7 @@ pub fn is_of_kind(config: &Path, kind: &str) -> bool {
 
 /// Whether it has any `kind`: then it is not one that learns the energy of one trajectory.
 pub fn is_of_another_kind(config: &Path) -> bool {
-    let path = if config.is_dir() { config.join(PLAN) } else { config.to_path_buf() };
-    let table = std::fs::read_to_string(path).unwrap_or_default().parse::<Table>();
-    table.is_ok_and(|table| table.contains_key("kind"))
+    kind_of(config).is_some()
 }
 
 /// Whether a directory or a file can have this name on every system.

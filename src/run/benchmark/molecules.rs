@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::run::control::Control;
 use crate::run::directory::read_json;
 use crate::run::plan::Plan;
-use crate::run::source::{Source, kind_of};
+use crate::run::source::{Source, is_of_another_kind};
 use crate::run::{Request, Variants};
 
 /// A molecule to which methods are put.
@@ -51,7 +51,7 @@ pub(super) struct Number {
 impl Molecule {
     /// Resolves the plan of the molecule, so that what is wrong is said before any long work.
     pub fn look_up(settings: &MoleculeSettings, place: &str) -> Result<Self> {
-        if kind_of(&settings.config).is_some() {
+        if is_of_another_kind(&settings.config) {
             let message = "must be a configuration of `kirkwood run` that learns an energy of beads";
             return Err(Error::config(format!("{place}.config"), message, ""));
         }

@@ -184,7 +184,8 @@ impl Table {
             seen.push(&row.method);
             let of = || self.rows.iter().filter(|other| other.method == row.method);
             let worst = worst(of().map(|row| row.get("weight_error").mean));
-            said.push(format!("{} {worst:.3} ({} problems)", row.label, of().count()));
+            let worst = if worst.is_finite() { format!("{worst:.3}") } else { "none".into() };
+            said.push(format!("{} {worst} ({} problems)", row.label, of().count()));
         }
         format!("Largest error of the weights of modes by the energy: {}.", said.join(", "))
     }
