@@ -143,10 +143,13 @@ pub(super) fn resolve(
     suite: Option<&str>,
 ) -> Result<()> {
     for (idx, molecule) in molecules.iter_mut().enumerate() {
-        let found = source.existing(&format!("molecules[{idx}].config"), &molecule.config);
+        // A suite that is built in is a file of the examples, and paths start from there.
+        let from = suite.map_or(PathBuf::new(), |_| PathBuf::from("examples/benchmark"));
+        let found = source.existing(&format!("molecules[{idx}].config"), &from.join(&molecule.config));
         molecule.config = match (found, suite) {
             (Err(_), Some(suite)) => {
-                let missing = molecule.config.display();
+                let missing = from.join(&molecule.config);
+                let missing = missing.display();
                 let message = format!("needs the data of the examples, and `{missing}` is not here");
                 let hint = "run it in a checkout of the repository, or give a configuration of your own";
                 return Err(Error::config(format!("--suite {suite}"), message, hint));
