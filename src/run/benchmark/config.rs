@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::model::network::{Architecture, NETWORKS};
 use crate::potential::Noise;
 use crate::run::source::{check_directory_name, is_file_name};
+use crate::training::amortised::AmortisedSettings;
 use crate::training::{StageSettings, TrainSettings};
 
 /// A configuration of `kirkwood benchmark energies`. A plan is one as well, with every default written out.
@@ -64,6 +65,9 @@ pub struct Method {
     /// Decay of the average of weights.
     #[serde(default = "decay")]
     pub ema_decay: f64,
+    /// Generators that sample in few network calls, trained after the energy and compared with its diffusion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub few_step: Option<AmortisedSettings>,
     /// What is minimised, stage after stage. Here `neighbour_step` is in units of 1/√d: over such a step levels of d
     /// coordinates tell each other as much as over one of the same size in one dimension.
     pub stages: Vec<StageSettings>,
@@ -176,6 +180,9 @@ impl BenchmarkConfig {
                 let known: Vec<&str> = problems.iter().map(|problem| problem.name.as_str()).collect();
                 let hint = format!("known: {}", known.join(", "));
                 return Err(Error::config(format!("{place}.problems"), format!("names `{unknown}`"), hint));
+            }
+            if let Some(few_step) = &method.few_step {
+                few_step.validate(&format!("{place}.few_step"))?;
             }
             let train = method.train(1);
             train.validate(&place)?;

@@ -4,7 +4,7 @@
 //! runs/NAME/
 //!   config.toml  plan.toml  provenance.json  log.jsonl  summary.json  verdict.json
 //!   PROBLEM.METHOD.SEED/   loss.csv, assessment.json: one training and what came of it
-//!   report/report.html  report/table.csv  report/table.md
+//!   report/report.html  report/table.csv  report/table.md  report/few_step.csv
 //! ```
 //!
 //! Every training is a part of its own: a run that was interrupted goes on with the next, from the checkpoints of the one
@@ -12,6 +12,7 @@
 
 pub mod assess;
 pub mod config;
+pub mod few_step;
 mod page;
 pub mod problem;
 mod table;
@@ -37,9 +38,10 @@ use crate::run::{Outcome, Request};
 use crate::training::Trainer;
 
 /// Suites that are built in, by name.
-pub const SUITES: [(&str, &str); 2] = [
+pub const SUITES: [(&str, &str); 3] = [
     ("mixtures", include_str!("../../../examples/benchmark/mixtures.toml")),
     ("mixtures_small", include_str!("../../../examples/benchmark/small.toml")),
+    ("few_step", include_str!("../../../examples/benchmark/few_step.toml")),
 ];
 
 /// The configuration of a suite.
@@ -157,6 +159,7 @@ pub fn run(request: &Request, suite_name: Option<&str>, control: &Control) -> Re
     let table = table::Table::new(&plan, &all);
     parts.part("report", |directory, _| {
         table.write(directory)?;
+        few_step::write_csv(&all, directory)?;
         page::write(&table, &plan, &all, directory)
     })?;
     let (sentence, trustworthy) = table.verdict();
@@ -208,7 +211,11 @@ fn train(
         Err(error) => return Err(error),
     };
     let mut progress = fractions(control, run, &part);
-    let assessment = assess(problem, &model, &config.assess, &streams.derive(2), &mut progress)?;
+    let mut assessment = assess(problem, &model, &config.assess, &streams.derive(2), &mut progress)?;
+    if let Some(settings) = &method.few_step {
+        let own = streams.derive(3);
+        assessment.few_step = few_step::compare(problem, model, &frames, settings, &own, &mut progress)?;
+    }
     control.progress().end(&format!(
         "weights off by {:.3} (energy), {:.3} (samples), variance {:.3}",
         assessment.weight_error, assessment.sample_weight_error, assessment.joint_variance

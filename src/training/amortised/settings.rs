@@ -101,9 +101,9 @@ impl Default for AmortisedSettings {
     fn default() -> Self {
         Self {
             n_scales: 5,
-            log_snr: [-3.0, 5.0],
+            log_snr: [-2.0, 5.5],
             hidden: vec![128, 128, 128],
-            n_frequencies: 4,
+            n_frequencies: 5,
             warm_start: WarmStartSettings::default(),
             recovery: None,
         }
@@ -113,11 +113,11 @@ impl Default for AmortisedSettings {
 impl Default for WarmStartSettings {
     fn default() -> Self {
         Self {
-            n_steps: 4000,
+            n_steps: 5000,
             batch_size: 256,
-            n_samples: 8,
-            learning_rate: 2e-3,
-            exponent: 1.0,
+            n_samples: 6,
+            learning_rate: 4e-3,
+            exponent: 0.5,
             ema_decay: 0.999,
         }
     }

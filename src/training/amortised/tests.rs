@@ -195,12 +195,12 @@ fn the_energy_score_finds_the_conditional_law() {
 fn two_modes_get_their_weights_in_three_calls() {
     let frames = frames(&two_modes(), 20_000);
     let data = TrainingData::of_frames(PLANE, &frames);
-    let settings = small(3, 500);
+    let settings = small(3, 1500);
     let mut generators = Generators::initial(&settings, PLANE, Noise::default(), &Streams::new(1)).unwrap();
     let share = |generators: &Generators| {
-        let x = generators.sample(8000, &Streams::new(6));
+        let x = generators.sample(16_000, &Streams::new(6));
         // Of points, and of points in the gap between the modes.
-        let of = |is: &dyn Fn(f64) -> bool| x.iter().step_by(2).filter(|x| is(**x)).count() as f64 / 8000.0;
+        let of = |is: &dyn Fn(f64) -> bool| x.iter().step_by(2).filter(|x| is(**x)).count() as f64 / 16_000.0;
         (of(&|x| x > 0.66), of(&|x| (0.4..0.9).contains(&x)))
     };
     let (_, before) = share(&generators);
@@ -208,7 +208,7 @@ fn two_modes_get_their_weights_in_three_calls() {
     train_by_energy_score(&mut generators, &data, warm, &Streams::new(2), &mut silent).unwrap();
     let (second, gap) = share(&generators);
     assert!((second - 0.2).abs() < 0.03, "{second}");
-    assert!(before > 0.1 && gap < 0.04, "{before} {gap}");
+    assert!(before > 0.1 && gap < 0.06, "{before} {gap}");
 }
 
 /// From an untrained generator to the law of a known energy, without data but for the conditions.
@@ -269,7 +269,7 @@ fn mutual_information_keeps_samples_apart() {
         };
         let mut energy = Energy::Frozen(&exact);
         recover(&mut generators, &mut energy, &data, &recovery, &Streams::new(2), &mut silent).unwrap();
-        moments(&generators.sample(2000, &Streams::new(3)))[2]
+        moments(&generators.sample_given(0, &[0.5, 0.5], 2000, &Streams::new(3)))[2]
     };
     let (with, without) = (spread(1.0), spread(0.0));
     assert!(with > 5.0 * without && with > 0.1, "{with} {without}");
