@@ -176,7 +176,7 @@ pub fn recover(
         let fade = learning_rate(step, n, 20.min(n / 10), 1.0, 0.0);
         let is_last = 10 * step >= 9 * n;
         count += f64::from(u8::from(is_last));
-        for idx in 0..n_scales {
+        for (idx, student) in students.iter_mut().enumerate() {
             let (scale, network) = (&generators.scales[idx], &mut generators.networks[idx]);
             let objective = Recovery {
                 energy: energy.path(),
@@ -188,8 +188,8 @@ pub fn recover(
             let own = streams.derive(idx as u64);
             let (loss, slope, groups) =
                 gradient(&objective, (scale, network), data, size, &own, step as u64)?;
-            students[idx].descend(network, slope, fade * settings.learning_rate);
-            if let Some((critic, student, rate)) = critics.get_mut(idx) {
+            student.descend(network, slope, fade * settings.learning_rate);
+            if let Some((critic, optimiser, rate)) = critics.get_mut(idx) {
                 let mut ascent = vec![0.0; critic.network.weights().len()];
                 for group in &groups {
                     ascent
@@ -197,7 +197,7 @@ pub fn recover(
                         .zip(&group.contrast.gradient)
                         .for_each(|(sum, part)| *sum -= part / size.n_conditions as f32);
                 }
-                student.descend(&mut critic.network, ascent, fade * *rate);
+                optimiser.descend(&mut critic.network, ascent, fade * *rate);
             }
             if is_last {
                 report.losses[idx] += loss;
