@@ -214,7 +214,8 @@ fn train(
     let mut assessment = assess(problem, &model, &config.assess, &streams.derive(2), &mut progress)?;
     if let Some(settings) = &method.few_step {
         let own = streams.derive(3);
-        assessment.few_step = few_step::compare(problem, model, &frames, settings, &own, &mut progress)?;
+        let n = few_step::POINTS_PER_SAMPLE * config.assess.n_samples;
+        assessment.few_step = few_step::compare(problem, model, &frames, settings, n, &own, &mut progress)?;
     }
     control.progress().end(&format!(
         "weights off by {:.3} (energy), {:.3} (samples), variance {:.3}",
