@@ -19,10 +19,10 @@
 //! An implicit generator has no density, so its samples cannot be weighted. Few steps whose errors are corrected by weights
 //! are those of [`crate::sampling::particle_diffusion()`], with the Gaussian posterior of the score as the proposal.
 //!
-//! On the 4 × 4 checkerboard (60,000 points of data, five calls, 130 to 260 s on one busy core, seeds 1 and 2) the Jensen–Shannon divergence on
-//! 64 × 64 bins is 0.006 above its floor by the energy score; reverse diffusion of a well trained energy has 0.006 with 250
-//! steps, 0.013 with 50 and 0.29 with 5, Heun's method 0.009 with 40 calls, and particle diffusion 0.011 with 6 calls. Recovery ends where the energy is: 0.008 to 0.009
-//! by this energy, whose own samples have 0.006 to 0.008, and 0.028 by one of 0.043.
+//! On the 4 × 4 checkerboard (60,000 points of data, five calls, 130 to 260 s on one busy core, two seeds) the Jensen–Shannon
+//! divergence on 64 × 64 bins is 0.006 above its floor by the energy score. Reverse diffusion of a well trained energy has 0.006
+//! with 250 steps, 0.013 with 50 and 0.29 with 5, Heun's method 0.009 with 40 calls, particle diffusion 0.011 with 6. Recovery
+//! ends where the energy is: 0.008 to 0.009 by this energy, and 0.028 by one whose own samples have 0.043.
 
 mod energy_score;
 mod entropy;

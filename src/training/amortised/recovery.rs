@@ -352,3 +352,66 @@ pub fn energy_gradient(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::potential::analytic::{DiffusedMixture, GaussianMixture, Variances};
+    use crate::potential::{Noise, Space};
+    use crate::random::{Purpose, fill_normal};
+    use crate::training::amortised::AmortisedSettings;
+
+    /// ∂u/∂x times the output stands for the derivative of the whole: conditional energy and entropy, of every kind.
+    #[test]
+    fn slopes_of_the_recovery_are_finite_differences() {
+        let space = Space::Euclidean { dimension: 2 };
+        let variances = Variances::Isotropic(vec![0.3, 0.1]);
+        let mixture = GaussianMixture::new(space, &[0.7, 0.3], vec![0.5, 0.0, -1.0, 0.4], variances).unwrap();
+        let noise = Noise::default();
+        let path = DiffusedMixture::new(mixture, noise);
+        let streams = Streams::new(4);
+        let generators = Generators::initial(&AmortisedSettings::default(), space, noise, &streams).unwrap();
+        let scale = &generators.scales[2];
+        let normal = |n: usize, stream: u64| {
+            let mut z = vec![0.0; n];
+            fill_normal(&mut streams.stream(Purpose::Walker, stream), &mut z);
+            z
+        };
+        let mut critic = Discriminator::initial(scale, 2, 12, 0, &streams);
+        let weights = normal(critic.network.weights().len(), 0);
+        critic.network.set_weights(&weights.iter().map(|w| 0.4 * *w as f32).collect::<Vec<f32>>());
+        let mutual = Entropy::MutualInformation { hidden: 12, learning_rate: 1e-3 };
+        for entropy in [Entropy::NearestNeighbour {}, Entropy::Jacobian {}, mutual] {
+            let objective = Recovery {
+                energy: &path,
+                entropy,
+                entropy_weight: 0.6,
+                discriminator: (entropy == mutual).then_some(&critic),
+                keeps_points: false,
+            };
+            let (n, n_each) = (2, 6);
+            let mut chunk = Chunk { d: 2, n_each, before: normal(2 * n, 1), ..Chunk::default() };
+            (chunk.data, chunk.latents) = (normal(2 * n, 2), vec![0.0; 2 * n * n_each]);
+            objective.latents(&mut chunk, &mut streams.stream(Purpose::Walker, 3));
+            chunk.samples = chunk.latents.iter().map(|z| z + 0.2 * z.sin()).collect();
+            let of = |chunk: &Chunk| {
+                let mut chunk = Chunk { slopes: vec![0.0; chunk.samples.len()], ..chunk.clone() };
+                let loss = objective.add(scale, &mut chunk, &mut Gathered::default()).unwrap();
+                (loss, chunk.slopes)
+            };
+            let (_, slopes) = of(&chunk);
+            // The discriminator is in single precision.
+            let (h, tolerance) = if entropy == mutual { (1e-2, 1e-2) } else { (1e-6, 1e-4) };
+            for (idx, slope) in slopes.iter().enumerate() {
+                let at = |shift: f64| {
+                    let mut moved = chunk.clone();
+                    moved.samples[idx] += shift;
+                    of(&moved).0
+                };
+                let expected = (at(h) - at(-h)) / (2.0 * h);
+                let error = (slope - expected).abs();
+                assert!(error < tolerance * (1.0 + expected.abs()), "{entropy:?} {idx}: {slope} {expected}");
+            }
+        }
+    }
+}
