@@ -30,6 +30,11 @@ fn a_suite_runs_resumes_and_repeats_itself() {
         std::fs::read_to_string(report.join("table.md")).unwrap().contains("| checkerboard | DSM + RNE |")
     );
     assert!(report.join("report.html").is_file());
+    // Five of reverse diffusion, and generators before and after recovery, on both problems.
+    let few_step = std::fs::read_to_string(report.join("few_step.csv")).unwrap();
+    assert_eq!(few_step.lines().count(), 1 + 2 * 7, "{few_step}");
+    assert!(few_step.contains("checkerboard,diffclf,1,\"generators, energy score\",3,"), "{few_step}");
+    assert!(report.join("figures/few_step_checkerboard.png").is_file());
     assert!(report.join("figures/levels_checkerboard.png").is_file());
 
     // A part that is done again is the same, up to how long it took.

@@ -26,7 +26,7 @@ struct OfEnergies {
     #[arg(conflicts_with = "suite")]
     config: Option<PathBuf>,
 
-    /// A suite that is built in: mixtures, mixtures_small
+    /// A suite that is built in: mixtures, mixtures_small, few_step, molecules
     #[arg(long, value_name = "NAME")]
     suite: Option<String>,
 

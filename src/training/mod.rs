@@ -1,5 +1,6 @@
 //! Objectives and the loop that minimises them.
 
+pub mod amortised;
 pub mod batch;
 mod calibration;
 pub mod chains;

@@ -4,6 +4,7 @@ use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 
 use super::config::AssessSettings;
+use super::few_step::Sampled;
 use super::generate::generate;
 use super::problem::Problem;
 use crate::comparison::wasserstein::wasserstein_1;
@@ -58,6 +59,9 @@ pub struct Assessment {
     /// Mean Wasserstein-1 distance along random directions.
     #[serde(serialize_with = "finite", deserialize_with = "or_nan")]
     pub sliced_wasserstein: f64,
+    /// Samples in few network calls; none where the method has no generators.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub few_step: Vec<Sampled>,
 }
 
 /// One noise level.
@@ -195,6 +199,7 @@ pub fn assess(
         n_diverged: drawn.diverged.len(),
         mmd_squared,
         sliced_wasserstein,
+        few_step: Vec::new(),
         levels,
     };
     // What generates without a density has no numbers of one.

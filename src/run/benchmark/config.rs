@@ -8,6 +8,8 @@ use crate::error::{Error, Result};
 use crate::model::network::{Architecture, NETWORKS};
 use crate::potential::Noise;
 use crate::run::source::{check_directory_name, is_file_name};
+use crate::training::amortised::AmortisedSettings;
+use crate::training::objective::Learns;
 use crate::training::{StageSettings, TrainSettings};
 
 /// A configuration of `kirkwood benchmark energies`. A plan is one as well, with every default written out.
@@ -71,6 +73,9 @@ pub struct Method {
     /// Decay of the average of weights.
     #[serde(default = "decay")]
     pub ema_decay: f64,
+    /// Generators that sample in few network calls, trained after the energy and compared with its diffusion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub few_step: Option<AmortisedSettings>,
     /// What is minimised, stage after stage. Here `neighbour_step` is in units of 1/√d: over such a step levels of d
     /// coordinates tell each other as much as over one of the same size in one dimension.
     pub stages: Vec<StageSettings>,
@@ -207,8 +212,15 @@ impl BenchmarkConfig {
                 let hint = format!("known: {}", names.join(", "));
                 return Err(Error::config(format!("{place}.problems"), format!("names `{unknown}`"), hint));
             }
+            if let Some(few_step) = &method.few_step {
+                few_step.validate(&format!("{place}.few_step"))?;
+            }
             let train = method.train(1);
             train.validate_any(&place)?;
+            if method.few_step.is_some() && train.learns() != Learns::Path {
+                let message = "needs energies at every noise level, which these objectives do not learn";
+                return bad(&format!("{place}.few_step"), message.into());
+            }
             for (idx, stage) in train.stages.iter().enumerate() {
                 let place = format!("{place}.stages[{idx}]");
                 let objectives = stage.objectives(&place)?;

@@ -5,7 +5,7 @@
 //!   config.toml  plan.toml  provenance.json  log.jsonl  summary.json  verdict.json
 //!   PROBLEM.METHOD.SEED/   loss.csv, assessment.json: one training and what came of it
 //!   MOLECULE.METHOD.SEED/run/   a run directory of its own
-//!   report/report.html  report/table.csv  report/table.md  report/molecules.csv  report/molecules.md
+//!   report/report.html  report/table.csv  report/table.md  report/few_step.csv  report/molecules.csv  report/molecules.md
 //! ```
 //!
 //! Every training is a part of its own: a run that was interrupted goes on with the next, from the checkpoints of the one
@@ -13,6 +13,7 @@
 
 pub mod assess;
 pub mod config;
+pub mod few_step;
 mod generate;
 mod molecule_table;
 pub mod molecules;
@@ -42,10 +43,11 @@ use crate::run::{Outcome, Request};
 use crate::training::Trainer;
 
 /// Suites that are built in, by name.
-pub const SUITES: [(&str, &str); 3] = [
+pub const SUITES: [(&str, &str); 4] = [
     ("molecules", include_str!("../../../examples/benchmark/molecules.toml")),
     ("mixtures", include_str!("../../../examples/benchmark/mixtures.toml")),
     ("mixtures_small", include_str!("../../../examples/benchmark/small.toml")),
+    ("few_step", include_str!("../../../examples/benchmark/few_step.toml")),
 ];
 
 /// The configuration of a suite.
@@ -211,6 +213,7 @@ pub fn run(request: &Request, suite_name: Option<&str>, control: &Control) -> Re
     parts.part("report", |directory, _| {
         table.write(directory)?;
         molecule_table.write(directory)?;
+        few_step::write_csv(&all, directory)?;
         page::write(&table, &molecule_table, &plan, &all, directory)
     })?;
     let sentences = [table.verdict(), molecule_table.verdict()];
@@ -267,7 +270,12 @@ fn train(
     };
     let mut progress = fractions(control, run, &part);
     let learns = settings.learns();
-    let assessment = assess(problem, &model, learns, &config.assess, &streams.derive(2), &mut progress)?;
+    let mut assessment = assess(problem, &model, learns, &config.assess, &streams.derive(2), &mut progress)?;
+    if let Some(few_step) = &method.few_step {
+        let own = streams.derive(3);
+        let n = few_step::POINTS_PER_SAMPLE * config.assess.n_samples;
+        assessment.few_step = few_step::compare(problem, model, &frames, few_step, n, &own, &mut progress)?;
+    }
     control.progress().end(&format!(
         "weights off by {:.3} (energy), {:.3} (samples), variance {:.3}",
         assessment.weight_error, assessment.sample_weight_error, assessment.joint_variance

@@ -104,6 +104,7 @@ fn of_problem(
     let name = format!("levels_{problem}");
     let figure = rows_of_charts(&name, "Effective share and constant along the noise", &[ess, constant], 2);
     section.figure(figure, "Of the first seed. The data end is on the right.");
+    super::few_step::show(&mut section, plan, all, problem);
     let headings = COLUMNS.iter().map(|(_, heading, _)| *heading).chain(["training / s"]);
     let header = std::iter::once("Method").chain(headings);
     let mut cells = page::Table::new("", header).with_words(0);
