@@ -136,8 +136,47 @@ fn fields_without_time_generate_and_only_a_density_has_weights() {
     let equilibrium = |steps| trained(steps, "n_times = 1", "{ kind = 'equilibrium_matching' }");
     let (before, after) = (equilibrium(1), equilibrium(1200));
     assert!(after.levels.is_empty() && after.weight_error.is_nan() && after.joint_variance.is_nan());
-    assert!(after.sliced_wasserstein < 0.6 * before.sliced_wasserstein, "{before:?} {after:?}");
-    assert!(after.sample_weight_error < 0.12, "{after:?}");
+    // Points collapse towards the middle of their modes, of which they find both.
+    assert!(before.n_modes_found == 1 && after.n_modes_found == 2, "{before:?} {after:?}");
+    assert!(after.sliced_wasserstein < 0.85 * before.sliced_wasserstein, "{before:?} {after:?}");
+    assert!(after.sample_weight_error < 0.1, "{after:?}");
+}
+
+/// Where the energy of such a field is taken for one all the same, the weights of separated modes are wrong: its depth says
+/// how far noise has to go, and not how likely a mode is.
+#[test]
+fn the_energy_of_a_generator_fails_the_test_of_weights() {
+    let family = ProblemSettings::TwoModes { dimensions: vec![2], separations: vec![8.0], weight: 0.8 };
+    let problem = family.problems("problems[0]").unwrap().remove(0);
+    let frames: Vec<f32> = problem.sample(4000, &Streams::new(1)).iter().map(|x| *x as f32).collect();
+    let weight_error = |times: &str, objectives: &str, learns: Learns| {
+        let architecture = Architecture::of_vectors(2, crate::potential::Noise::default());
+        let data = TrainingData::of_frames(architecture.space, &frames);
+        let table = "kind = 'vector'\nhidden = [32, 32]\ntime_splines = 9".parse().unwrap();
+        let network = NETWORKS.build("network", table, &()).unwrap();
+        let streams = Streams::new(2);
+        let model = EnergyModel::initial(&*network, architecture, 1.0, &data, &streams).unwrap();
+        let settings: crate::training::TrainSettings = toml::from_str(&format!(
+            "ema_decay = 0.98
+             [[stages]]
+             name = 'only'
+             n_steps = 1200
+             batch_size = 256
+             learning_rate = 5e-3
+             warmup_steps = 20
+             times = {{ {times} }}
+             objectives = [{objectives}]"
+        ))
+        .unwrap();
+        let mut trainer = Trainer::new(model, &settings, data, streams).unwrap();
+        while trainer.step().unwrap().is_some() {}
+        let model = trainer.into_model().unwrap();
+        assess(&problem, &model, learns, &SETTINGS, &streams, &mut silent).unwrap().weight_error
+    };
+    let field = weight_error("n_times = 1", "{ kind = 'equilibrium_matching' }", Learns::DataEnd);
+    let pair = "{ kind = 'denoising_score_matching' }, { kind = 'diffusive_classification', weight = 0.3 }";
+    let energy = weight_error("n_times = 2, neighbour_step = 2.8", pair, Learns::Path);
+    assert!(field > 0.15 && energy < 0.08, "{field} {energy}");
 }
 
 /// Both tie the levels to each other, which scores alone do not.
@@ -194,9 +233,9 @@ fn an_assessment_of_an_untrained_model_is_that_of_the_gaussian() {
 fn suites_are_valid_and_mistakes_are_named() {
     for (name, _) in SUITES {
         let config: BenchmarkConfig = toml::from_str(suite(name).unwrap()).unwrap();
-        assert!(!config.problems().unwrap().is_empty());
+        assert!(!config.problems().unwrap().is_empty() || !config.molecules.is_empty());
     }
-    assert!(suite("molecule").unwrap_err().to_string().contains("known: mixtures"));
+    assert!(suite("molecule").unwrap_err().to_string().contains("known: molecules, mixtures"));
     let with = |from: &str, to: &str| {
         let text = suite("mixtures_small").unwrap().replacen(from, to, 1);
         let config: BenchmarkConfig = toml::from_str(&text).unwrap();
