@@ -24,15 +24,16 @@ fn a_suite_runs_resumes_and_repeats_itself() {
 
     let report = home.path().join("whole/report");
     let table = std::fs::read_to_string(report.join("table.csv")).unwrap();
-    assert_eq!(table.lines().count(), 1 + 2 * 4, "{table}");
+    // Four methods on both problems, five on one.
+    assert_eq!(table.lines().count(), 1 + 2 * 4 + 5, "{table}");
     assert!(table.starts_with("problem,method,n_seeds,n_modes,weight_error,"), "{table}");
     assert!(
         std::fs::read_to_string(report.join("table.md")).unwrap().contains("| checkerboard | DSM + RNE |")
     );
     assert!(report.join("report.html").is_file());
-    // Five of reverse diffusion, and generators before and after recovery, on both problems.
+    // Five of reverse diffusion, four of particles, and generators before and after recovery, on both problems.
     let few_step = std::fs::read_to_string(report.join("few_step.csv")).unwrap();
-    assert_eq!(few_step.lines().count(), 1 + 2 * 7, "{few_step}");
+    assert_eq!(few_step.lines().count(), 1 + 2 * 11, "{few_step}");
     assert!(few_step.contains("checkerboard,diffclf,1,\"generators, energy score\",3,"), "{few_step}");
     assert!(report.join("figures/few_step_checkerboard.png").is_file());
     assert!(report.join("figures/levels_checkerboard.png").is_file());
@@ -61,7 +62,7 @@ fn what_cannot_be_is_refused() {
         json(&output)["error"]["message"].as_str().unwrap().to_string()
     };
     let message = refused(&["benchmark", "energies", "--suite", "molecules_of_mars", "--json"]);
-    assert!(message.contains("known: mixtures"), "{message}");
+    assert!(message.contains("known: molecules, mixtures"), "{message}");
     assert!(refused(&["benchmark", "energies", "--json"]).contains("nothing to do"));
     let suite = ["benchmark", "energies", "--suite", "mixtures_small", "--json", "--set"];
     let message = refused(&[&suite[..], &["n_training=2"]].concat());

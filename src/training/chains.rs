@@ -127,8 +127,11 @@ impl Chains {
             }
         }
         let noise = *model.noise();
-        let width =
-            |t: f64| (noise.deviation(t).powi(2) + (noise.scale(t) * self.moves.width).powi(2)).sqrt();
+        let width = |t: f64| {
+            (noise.deviation(t).powi(2)
+                + (noise.scale(t).max(noise.partner_scale(t)) * self.moves.width).powi(2))
+            .sqrt()
+        };
         let mut lengths: Vec<f64> = times.iter().map(|&t| self.moves.step * width(t)).collect();
         let x = match self.start {
             Start::Recovery { distance, from_reverse_step } => {

@@ -198,11 +198,13 @@ impl BenchmarkConfig {
         }
         for (idx, method) in self.methods.iter().enumerate() {
             let place = format!("methods[{idx}]");
+            // Directories are PROBLEM.METHOD.SEED.
             if !is_file_name(&method.name)
+                || method.name.contains('.')
                 || self.methods[..idx].iter().any(|other| other.name == method.name)
             {
                 let message =
-                    format!("`{}`: names are of letters, digits, `_`, `-` and `.`, and differ", method.name);
+                    format!("`{}`: names are of letters, digits, `_` and `-`, and differ", method.name);
                 return bad(&format!("{place}.name"), message);
             }
             if method.n_seeds == 0 {
@@ -217,6 +219,20 @@ impl BenchmarkConfig {
             }
             let train = method.train(1);
             train.validate_any(&place)?;
+            let molecule = self.molecules.iter().find(|molecule| method.is_put_to(&molecule.name));
+            if let Some(molecule) = molecule.filter(|_| train.learns() != Learns::Path) {
+                let message = format!("has `{}`, which needs energies at every noise level", molecule.name);
+                return bad(&format!("{place}.problems"), message);
+            }
+            let is_of_vectors = |name: &&str| self.molecules.iter().all(|molecule| molecule.name != **name);
+            if method.few_step.is_some()
+                && !names.iter().filter(|name| is_of_vectors(name)).any(|name| method.is_put_to(name))
+            {
+                return bad(
+                    &format!("{place}.few_step"),
+                    "is made for vectors, and these are molecules".into(),
+                );
+            }
             if method.few_step.is_some() && train.learns() != Learns::Path {
                 let message = "needs energies at every noise level, which these objectives do not learn";
                 return bad(&format!("{place}.few_step"), message.into());

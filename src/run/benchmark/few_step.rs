@@ -89,7 +89,8 @@ pub fn compare(
             n_calls,
             jensen_shannon: divergence(&exact, x, shares, d)?,
             noise_floor: divergence(&exact, &other[..n_effective * d], None, d)?,
-            weight_error: errors.fold(0.0, f64::max),
+            weight_error: errors
+                .fold(0.0, |worst, error| if error.is_nan() || error > worst { error } else { worst }),
             weights,
             seconds,
         })
@@ -111,7 +112,8 @@ pub fn compare(
     for (idx, n_steps) in N_STEPS.into_iter().take(4).enumerate() {
         let start = Instant::now();
         let mut diffusion = ParticleDiffusionSettings { n_steps, ..Default::default() };
-        diffusion.particles.n_particles = n.min(MOST_PARTICLES);
+        let n_islands = diffusion.particles.n_islands;
+        diffusion.particles.n_particles = (n.min(MOST_PARTICLES) / n_islands).max(1) * n_islands;
         diffusion.particles.n_moves = 0;
         let own = streams.derive(20 + idx as u64);
         let drawn = particle_diffusion(&sequence, noise, 1.0, &diffusion, &own, &mut |_| progress(0.2))?;
@@ -156,7 +158,7 @@ fn effective_number(x: &[f64], d: usize, shares: &[f64]) -> usize {
 
 /// Of exact points and others on the plane, which may have weights.
 fn divergence(exact: &[f64], x: &[f64], shares: Option<&[f64]>, dimension: usize) -> Result<f64> {
-    if dimension != 2 {
+    if dimension != 2 || shares.is_some_and(|shares| shares.iter().any(|share| !share.is_finite())) {
         return Ok(f64::NAN);
     }
     let mut ranges = [(f64::INFINITY, f64::NEG_INFINITY); 2];

@@ -41,6 +41,7 @@ use crate::run::source::{Source, is_of_kind, run_directory};
 use crate::run::training::{Training, seconds_trained};
 use crate::run::{Outcome, Request};
 use crate::training::Trainer;
+use crate::training::objective::Learns;
 
 /// Suites that are built in, by name.
 pub const SUITES: [(&str, &str); 4] = [
@@ -276,9 +277,13 @@ fn train(
         let n = few_step::POINTS_PER_SAMPLE * config.assess.n_samples;
         assessment.few_step = few_step::compare(problem, model, &frames, few_step, n, &own, &mut progress)?;
     }
-    control.progress().end(&format!(
-        "weights off by {:.3} (energy), {:.3} (samples), variance {:.3}",
-        assessment.weight_error, assessment.sample_weight_error, assessment.joint_variance
-    ));
+    let of_samples = assessment.sample_weight_error;
+    control.progress().end(&match learns {
+        Learns::Generator => format!("weights off by {of_samples:.3} (samples); no energy"),
+        _ => format!(
+            "weights off by {:.3} (energy), {of_samples:.3} (samples), variance {:.3}",
+            assessment.weight_error, assessment.joint_variance
+        ),
+    });
     Ok(found(Some(assessment)))
 }

@@ -243,6 +243,27 @@ fn suites_are_valid_and_mistakes_are_named() {
     };
     assert!(with("n_training = 2000", "n_training = 3").contains("n_training"));
     assert!(with("name = \"diffclf\"", "name = \"dsm\"").contains("methods[1].name"));
+    // Directories are PROBLEM.METHOD.SEED.
+    assert!(with("name = \"diffclf\"", "name = \"diff.clf\"").contains("methods[1].name"));
+    // Without a contrast energy matching is a flow, and no energy.
+    let text = suite("mixtures_small").unwrap().replacen(
+        "[{ kind = \"energy_matching\" }]",
+        "[{ kind = \"energy_matching\", contrast = 0.0 }]",
+        1,
+    );
+    let text = text.replace("times = { n_times = 3 }\n", "");
+    let learned = |text: &str| -> Vec<Learns> {
+        let config: BenchmarkConfig = toml::from_str(text).unwrap();
+        config.problems().unwrap();
+        config
+            .methods
+            .iter()
+            .map(|method| method.train(2).learns())
+            .filter(|learns| *learns != Learns::Path)
+            .collect()
+    };
+    assert_eq!(learned(suite("mixtures_small").unwrap()), [Learns::DataEnd, Learns::Generator]);
+    assert_eq!(learned(&text), [Learns::Generator, Learns::Generator]);
     assert!(with("times = { n_times = 5 }", "times = { n_times = 3 }").contains("must be 5"));
     assert!(
         with("n_seeds = 1", "n_seeds = 1\nproblems = [\"nothing\"]").contains("known: two_modes_2d_8sigma")

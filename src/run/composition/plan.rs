@@ -9,7 +9,7 @@ use super::law::Law;
 use crate::error::{Error, Result, did_you_mean};
 use crate::model::EnergyModel;
 use crate::model::checkpoint::{self, ModelCard};
-use crate::potential::{PotentialPath as _, Restraint, Restraints};
+use crate::potential::{PotentialPath as _, Restraint, Restraints, log_sum_exp};
 use crate::run::beads::{Beads, bound};
 use crate::run::directory::Layout;
 use crate::run::plan::Plan as RunPlan;
@@ -98,9 +98,13 @@ impl Plan {
 
     /// The composed law, where `log_z` are the logarithms of the normalisers of the parts.
     pub fn law(&self, log_z: &[f64]) -> Result<Law<'_>> {
-        let weight = |(part, own): (&Part, &f64)| match self.config.how {
-            How::Product => part.weight,
-            How::Mixture => part.weight * (log_z[0] - own).exp(),
+        // Normalisers of parts can be hundreds of kT apart: only differences from the largest are taken out of the logarithm, and a
+        // part that is then nothing stays as the least that there is.
+        let log_share = |(part, own): (&Part, &f64)| part.weight.ln() - own;
+        let largest = self.parts.iter().zip(log_z).map(log_share).fold(f64::NEG_INFINITY, f64::max);
+        let weight = |pair: (&Part, &f64)| match self.config.how {
+            How::Product => pair.0.weight,
+            How::Mixture => (log_share(pair) - largest).exp().max(f64::MIN_POSITIVE),
         };
         let parts = self.parts.iter().zip(log_z).map(|pair| (&pair.0.model, weight(pair))).collect();
         let restraints = (self.guides.iter())
@@ -121,12 +125,8 @@ impl Plan {
             }
             How::Mixture => {
                 let total: f64 = self.parts.iter().map(|part| part.weight).sum();
-                let shares = self
-                    .parts
-                    .iter()
-                    .zip(log_z)
-                    .map(|(part, own)| part.weight / total * (log_z[0] - own).exp());
-                shares.sum::<f64>().ln() - log_z[0]
+                let log_share = |(part, own): (&Part, &f64)| (part.weight / total).ln() - own;
+                log_sum_exp(&self.parts.iter().zip(log_z).map(log_share).collect::<Vec<_>>())
             }
         }
     }

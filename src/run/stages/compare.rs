@@ -184,14 +184,16 @@ fn weighted<'a>(values: &'a [f64], weights: Option<&'a [f64]>) -> Result<Sample<
     }
 }
 
-/// As many frames of a set, evenly spaced, as another has; with their blocks.
-fn as_many_as(set: &Set, other: &Set) -> Result<(Surface, Blocks)> {
-    let (n, all) = (other.frames.n_frames().min(set.frames.n_frames()), set.frames.n_frames());
+/// `n` frames of a set, evenly spaced, with at most `n_blocks` blocks; all of them where there are weights.
+fn thinned(set: &Set, n: usize, n_blocks: usize) -> Result<(Surface, Blocks)> {
+    let all = set.frames.n_frames();
+    let n = if set.weights.is_some() { all } else { n.min(all) };
     let chosen: Vec<usize> = (0..n).map(|k| (k as u128 * all as u128 / n as u128) as usize).collect();
     let values = chosen.iter().flat_map(|&frame| set.surface[2 * frame..][..2].to_vec()).collect();
-    let weights = set.weights.as_ref().map(|weights| chosen.iter().map(|&frame| weights[frame]).collect());
-    let of_block: Vec<usize> = chosen.iter().map(|&frame| set.blocks.block_of()[frame]).collect();
-    Ok((Surface { values, weights }, Blocks::new(&of_block)?))
+    let had = set.blocks.n_blocks();
+    let merge = |block: usize| if had > n_blocks { block * n_blocks / had } else { block };
+    let of_block: Vec<usize> = chosen.iter().map(|&frame| merge(set.blocks.block_of()[frame])).collect();
+    Ok((Surface { values, weights: set.weights.clone() }, Blocks::new(&of_block)?))
 }
 
 fn write_metrics(context: &Context, directory: &Path, sets: &[Set]) -> Result<()> {
@@ -231,7 +233,12 @@ fn write_metrics(context: &Context, directory: &Path, sets: &[Set]) -> Result<()
                 .collect()
         };
         let (of_test, of_train) = (against(data)?, against(train)?);
-        let as_many = as_many_as(set, train)?;
+        // As many frames on both sides, and no more blocks of the trajectory than it has independent frames.
+        let n_both = n.min(train.frames.n_frames());
+        let of_set = thinned(set, n_both, usize::MAX)?;
+        let n_blocks = decorrelated.len().max(2);
+        let of_train_frames = thinned(train, n_both, n_blocks)?;
+        let of_data_frames = thinned(data, usize::MAX, n_blocks)?;
         for (idx, (metric, name)) in METRICS.iter().enumerate() {
             let floor = &floors[&n][idx];
             line(set.name, name, &of_test[idx]);
@@ -242,15 +249,13 @@ fn write_metrics(context: &Context, directory: &Path, sets: &[Set]) -> Result<()
                 continue;
             }
             // Too few frames are independent for a floor: training frames take the place of an equal ensemble.
-            let (sample, blocks) = &as_many;
-            let (of_train, of_data) = (train.sample()?, data.sample()?);
-            let mut floor = metric.with_block_errors(&of_train, &train.blocks, &of_data, &data.blocks)?;
+            let [of_set, of_train, of_data] = [&of_set, &of_train_frames, &of_data_frames]
+                .map(|(surface, blocks)| (surface.sample(), blocks));
+            let (of_set, of_train, of_data) =
+                ((&of_set.0?, of_set.1), (&of_train.0?, of_train.1), (&of_data.0?, of_data.1));
+            let mut floor = metric.with_block_errors(of_train.0, of_train.1, of_data.0, of_data.1)?;
             floor.error_method = format!("training frames against held-out ones; {}", floor.error_method);
-            let mut excess = metric.excess_with_block_errors(
-                (&sample.sample()?, blocks),
-                (&of_train, &train.blocks),
-                (&of_data, &data.blocks),
-            )?;
+            let mut excess = metric.excess_with_block_errors(of_set, of_train, of_data)?;
             excess.error_method =
                 format!("above training frames, by as many of the ensemble; {}", excess.error_method);
             line(set.name, &format!("{name}_floor"), &floor);

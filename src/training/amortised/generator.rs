@@ -136,6 +136,12 @@ impl Generators {
             ));
         }
         let times = settings.times(&noise);
+        if times.windows(2).any(|t| t[0] >= t[1]) {
+            let (first, last) = noise.time_range();
+            let message =
+                format!("must lie between {:.2} and {:.2}", noise.log_snr(last), noise.log_snr(first));
+            return Err(Error::config("few_step.log_snr", message, "the ends of this noise"));
+        }
         let scales: Vec<Scale> =
             times.windows(2).map(|t| Scale::new(&noise, t[0], t[1], settings.n_frequencies)).collect();
         let of = |(idx, scale): (usize, &Scale)| {

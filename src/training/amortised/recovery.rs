@@ -22,7 +22,7 @@ use rayon::prelude::*;
 use super::entropy::{Contrast, Discriminator, log_jacobian, nearest_neighbour, neighbouring_latents};
 use super::generator::{Generators, Scale};
 use super::settings::{Entropy, RecoverySettings};
-use super::step::{Chunk, Objective, Size, Student, gradient};
+use super::step::{CONDITIONS, Chunk, Objective, Size, Student, gradient};
 use crate::error::{Error, Result};
 use crate::model::EnergyModel;
 use crate::model::data::TrainingData;
@@ -192,10 +192,9 @@ pub fn recover(
             if let Some((critic, optimiser, rate)) = critics.get_mut(idx) {
                 let mut ascent = vec![0.0; critic.network.weights().len()];
                 for group in &groups {
-                    ascent
-                        .iter_mut()
-                        .zip(&group.contrast.gradient)
-                        .for_each(|(sum, part)| *sum -= part / size.n_conditions as f32);
+                    ascent.iter_mut().zip(&group.contrast.gradient).for_each(|(sum, part)| {
+                        *sum -= part / size.n_conditions.next_multiple_of(CONDITIONS) as f32
+                    });
                 }
                 optimiser.descend(&mut critic.network, ascent, fade * *rate);
             }

@@ -10,7 +10,7 @@ use crate::random::{Purpose, Rng, Streams, fill_normal};
 use crate::training::optimizer::{self, Adam, AdamSettings};
 
 /// Conditions of a chunk.
-const CONDITIONS: usize = 16;
+pub(super) const CONDITIONS: usize = 16;
 /// Chunks are dealt to so many groups, each with its own sum, whatever the number of threads.
 const N_GROUPS: usize = 8;
 

@@ -73,7 +73,8 @@ impl Objective for EnergyMatching {
     }
 
     fn learns(&self) -> Learns {
-        Learns::DataEnd
+        // The potential of a flow alone is no energy.
+        if self.contrast > 0.0 { Learns::DataEnd } else { Learns::Generator }
     }
 
     fn add(&self, point: &Point, weight: f64, cotangent: &mut Cotangent) -> f64 {

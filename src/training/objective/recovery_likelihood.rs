@@ -7,8 +7,9 @@
 //!
 //! which is the relative entropy of the conditional laws, since their normalisers have the same gradient. The condition
 //! makes the law so narrow that a short chain draws from it, and modes are joined where y could have come from several: the chain
-//! must cross between them for their weights to be learned. `initialiser` says where chains start: `noised` at the
-//! rescaled y, `reverse_step` at a reverse step of the learned score from y, which has learned what the chains found
+//! must cross between them for their weights to be learned. Chains that are too short to forget their start leave a bias,
+//! since it is not at data. `initialiser` says where they start: `gaussian` at a draw from what y would have been if data
+//! were Gaussian, `reverse_step` at a reverse step of the learned score from y, which has learned what the chains found
 //! (in place of the second network of Zhu et al. 2024).
 
 use serde::{Deserialize, Serialize};
@@ -37,9 +38,9 @@ pub struct RecoveryLikelihood {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Initialiser {
-    /// At the noisier point, rescaled.
+    /// At a draw from what the noisier point would have been if data were Gaussian.
     #[default]
-    Noised,
+    Gaussian,
     /// At a reverse step of the learned score from it.
     ReverseStep,
 }
