@@ -49,7 +49,7 @@ fn frames_of_the_ensemble_are_familiar_and_other_beads_are_not() {
     assert!(message(score(&["--selection", "name N"])).contains("5 beads"));
     let bad = run(&["score", &out, &frames, "--json", "--threshold", "2"]);
     assert!(message(bad).contains("between 0 and 1"));
-    assert!(message(score(&["--displace=-1 nm"])).contains("at least 0"));
+    assert!(message(score(&["--displace=-1 nm"])).contains("not negative"));
     let nowhere = run(&["score", &data.display().to_string(), &frames, "--json"]);
     assert!(message(nowhere).contains("run directory"));
 }
