@@ -15,6 +15,7 @@ pub mod energy;
 pub mod ensemble;
 pub mod frames;
 pub mod generator;
+pub mod learned_run;
 pub mod parts;
 pub mod plan;
 pub mod pmf;
@@ -63,6 +64,22 @@ pub struct Request {
     pub variants: Variants,
     /// The command as it was typed, for the provenance.
     pub command: String,
+}
+
+impl Request {
+    /// A configuration, or the plan of a run directory, as it is.
+    pub fn of(config: &Path) -> Self {
+        Self {
+            config: config.to_path_buf(),
+            out: None,
+            device: None,
+            seed: None,
+            assignments: Vec::new(),
+            resume: false,
+            variants: Variants::None,
+            command: String::new(),
+        }
+    }
 }
 
 /// Which variants run beside the main configuration.

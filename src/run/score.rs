@@ -14,14 +14,11 @@ use statrs::distribution::{ContinuousCDF as _, Normal};
 
 use crate::error::{Error, Result};
 use crate::model::EnergyModel;
-use crate::model::checkpoint;
 use crate::potential::PotentialPath as _;
 use crate::random::{Purpose, Streams, fill_normal};
-use crate::run::directory::{Layout, write_atomic};
-use crate::run::plan::Plan;
-use crate::run::source::is_of_another_kind;
+use crate::run::directory::write_atomic;
+use crate::run::learned_run::LearnedRun;
 use crate::run::stages::load::Data;
-use crate::run::{Request, Variants};
 use crate::system::MappingSettings;
 use crate::trajectory::{FrameRange, TrajectoryFiles, load};
 
@@ -101,27 +98,8 @@ pub fn score(request: &ScoreRequest) -> Result<Scores> {
         let message = format!("must be at least 0, found {} nm", request.displace_nm);
         return Err(Error::config("--displace", message, "for example \"0.01 nm\""));
     }
-    if !request.run.join("plan.toml").is_file() {
-        let expected = "a run directory of `kirkwood run` with a trained model";
-        return Err(Error::file(&request.run, "", expected, "no plan.toml"));
-    }
-    if is_of_another_kind(&request.run) {
-        let expected = "a run that learned the energy of one trajectory";
-        return Err(Error::file(request.run.join("plan.toml"), "kind", expected, "a run of another kind"));
-    }
-    let of_run = Request {
-        config: request.run.clone(),
-        out: None,
-        device: None,
-        seed: None,
-        assignments: Vec::new(),
-        resume: false,
-        variants: Variants::None,
-        command: String::new(),
-    };
-    let plan = Plan::resolve(&of_run)?;
+    let LearnedRun { plan, model, card } = LearnedRun::open(&request.run)?;
     let data = Data::load(&plan)?;
-    let (model, card) = checkpoint::load(&Layout::at(&request.run).finished("train")?)?;
 
     let settings = &plan.config.data;
     let is_other = request.topology.is_some();

@@ -10,11 +10,11 @@ use serde_json::Value;
 
 use super::config::Method;
 use crate::error::{Error, Result};
+use crate::run::Request;
 use crate::run::control::Control;
 use crate::run::directory::read_json;
 use crate::run::plan::Plan;
 use crate::run::source::{Source, is_of_another_kind};
-use crate::run::{Request, Variants};
 
 /// A molecule to which methods are put.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -102,14 +102,12 @@ fn request(
     flatten("", &settings.settings, &mut assignments);
     assignments.extend(more);
     Request {
-        config: settings.config.clone(),
         out: Some(directory.to_path_buf()),
-        device: None,
         seed: Some(seed),
         assignments,
         resume: true,
-        variants: Variants::None,
         command: command.to_string(),
+        ..Request::of(&settings.config)
     }
 }
 

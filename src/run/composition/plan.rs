@@ -8,13 +8,13 @@ use super::config::{CompositionConfig, GuideSettings, How, PartSettings};
 use super::law::Law;
 use crate::error::{Error, Result, did_you_mean};
 use crate::model::EnergyModel;
-use crate::model::checkpoint::{self, ModelCard};
+use crate::model::checkpoint::ModelCard;
 use crate::potential::{PotentialPath as _, Restraint, Restraints, log_sum_exp};
+use crate::run::Request;
 use crate::run::beads::{Beads, bound};
-use crate::run::directory::Layout;
+use crate::run::learned_run::LearnedRun;
 use crate::run::plan::Plan as RunPlan;
-use crate::run::source::{Source, is_of_another_kind, plan_json, run_directory};
-use crate::run::{Request, Variants};
+use crate::run::source::{Source, plan_json, run_directory};
 use crate::training::objective::OBJECTIVES;
 use crate::units::{EnergyUnit, Temperature};
 
@@ -191,22 +191,7 @@ fn part(source: &Source, place: &str, settings: &mut PartSettings) -> Result<Par
     if !run.join("plan.toml").is_file() {
         return found("no plan.toml in it");
     }
-    if is_of_another_kind(&run) {
-        let expected = "a run that learned the energy of one trajectory";
-        return Err(Error::file(run.join("plan.toml"), "kind", expected, "a run of another kind"));
-    }
-    let of_run = Request {
-        config: run.clone(),
-        out: None,
-        device: None,
-        seed: None,
-        assignments: Vec::new(),
-        resume: false,
-        variants: Variants::None,
-        command: String::new(),
-    };
-    let plan = RunPlan::resolve(&of_run)?;
-    let (model, card) = checkpoint::load(&Layout::at(&run).finished("train")?)?;
+    let LearnedRun { plan, model, card } = LearnedRun::open(&run)?;
     check_card(&plan, &card, &run)?;
     let ties = |table: &toml::Table| {
         let mut table = table.clone();
