@@ -54,7 +54,7 @@ impl Forest {
         let widest = |text: &dyn Fn(&Row) -> &str| {
             rows().map(|row| text_width(text(row), TEXT, false)).fold(0.0, f64::max)
         };
-        let left = widest(&|row| &row.label).min(360.0) + GAP;
+        let left = widest(&|row| &row.label).min(360.0) + 1.5 * GAP;
         let right = widest(&|row| &row.text) + GAP;
         let groups = self.groups.iter().filter(|group| !group.rows.is_empty());
         let height: f64 = groups.clone().map(|group| HEADING + ROW * group.rows.len() as f64).sum();
