@@ -77,10 +77,8 @@ impl Metric {
         let grid = self.grid(a, b);
         let (by_block_a, by_block_b) = (by_block(&grid, a, blocks_a)?, by_block(&grid, b, blocks_b)?);
         let (p, q) = (sum(&by_block_a, grid.n_bins()), sum(&by_block_b, grid.n_bins()));
-        let mut rest = p.clone();
-        let variance_a = jackknife(&by_block_a, &mut rest, |p| self.of_histograms(p, &q));
-        rest.copy_from_slice(&q);
-        let variance_b = jackknife(&by_block_b, &mut rest, |q| self.of_histograms(&p, q));
+        let variance_a = jackknife(&replicates(&by_block_a, &mut p.clone(), |p| self.of_histograms(p, &q)));
+        let variance_b = jackknife(&replicates(&by_block_b, &mut q.clone(), |q| self.of_histograms(&p, q)));
         let kish = |sample: &Sample| sample.weights().map_or(sample.n_frames() as f64, effective_sample_size);
         Ok(Estimate::new(
             self.of_histograms(&p, &q),
@@ -108,40 +106,18 @@ impl Metric {
         reference: (&Sample, &Blocks),
     ) -> Result<Estimate> {
         let mut variance = 0.0;
-        let mut compared = Vec::new();
-        for (sample, blocks) in [a, other] {
+        let mut compare = |(sample, blocks): (&Sample, &Blocks)| -> Result<(f64, Vec<f64>)> {
             let grid = self.grid(sample, reference.0);
-            let own = by_block(&grid, sample, blocks)?;
-            let of_reference = by_block(&grid, reference.0, reference.1)?;
-            let (p, q) = (sum(&own, grid.n_bins()), sum(&of_reference, grid.n_bins()));
-            let mut rest = p.clone();
-            variance += jackknife(&own, &mut rest, |p| self.of_histograms(p, &q));
-            compared.push((self.of_histograms(&p, &q), p, q, of_reference));
-        }
-        let [(first, p, q, by_block_a), (second, p_other, q_other, by_block_other)] = &compared[..] else {
-            unreachable!("two were compared")
+            let (own, of_reference) =
+                (by_block(&grid, sample, blocks)?, by_block(&grid, reference.0, reference.1)?);
+            let (mut p, mut q) = (sum(&own, grid.n_bins()), sum(&of_reference, grid.n_bins()));
+            variance += jackknife(&replicates(&own, &mut p, |p| self.of_histograms(p, &q)));
+            let value = self.of_histograms(&p, &q);
+            Ok((value, replicates(&of_reference, &mut q, |q| self.of_histograms(&p, q))))
         };
-        let without = |histogram: &[f64], block: &Sparse| {
-            let mut rest = histogram.to_vec();
-            for (bin, weight) in block {
-                let bin = *bin as usize;
-                rest[bin] -= weight;
-                if rest[bin] < 1e-12 * histogram[bin] {
-                    rest[bin] = 0.0;
-                }
-            }
-            rest
-        };
-        let blocks = by_block_a.iter().zip(by_block_other);
-        let differences: Vec<f64> = blocks
-            .map(|(block, block_other)| {
-                self.of_histograms(p, &without(q, block))
-                    - self.of_histograms(p_other, &without(q_other, block_other))
-            })
-            .collect();
-        let n = differences.len() as f64;
-        let mean = differences.iter().sum::<f64>() / n;
-        variance += (n - 1.0) / n * differences.iter().map(|x| (x - mean).powi(2)).sum::<f64>();
+        let ((first, mut differences), (second, of_other)) = (compare(a)?, compare(other)?);
+        differences.iter_mut().zip(&of_other).for_each(|(difference, other)| *difference -= other);
+        variance += jackknife(&differences);
         let n_frames = a.0.n_frames().min(other.0.n_frames()).min(reference.0.n_frames());
         Ok(Estimate::new(
             first - second,
@@ -182,27 +158,29 @@ fn sum(by_block: &[Sparse], n_bins: usize) -> Vec<f64> {
     total
 }
 
-/// (B − 1)/B Σ (θ₋ᵦ − θ̄)²; `rest` comes and goes as the sum over all blocks.
-fn jackknife(by_block: &[Sparse], rest: &mut [f64], value: impl Fn(&[f64]) -> f64) -> f64 {
+/// θ₋ᵦ, the value without each of the blocks; `rest` comes and goes as the sum over all of them.
+fn replicates(by_block: &[Sparse], rest: &mut [f64], value: impl Fn(&[f64]) -> f64) -> Vec<f64> {
     let full = rest.to_vec();
-    let values: Vec<f64> = by_block
-        .iter()
-        .map(|block| {
-            block.iter().for_each(|(bin, weight)| rest[*bin as usize] -= weight);
-            // A bin that only this block filled must be exactly empty, not full of rounding.
-            for bin in block.iter().map(|(bin, _)| *bin as usize) {
-                if rest[bin] < 1e-12 * full[bin] {
-                    rest[bin] = 0.0;
-                }
+    let without = |block: &Sparse| {
+        block.iter().for_each(|(bin, weight)| rest[*bin as usize] -= weight);
+        // A bin that only this block filled must be exactly empty, not full of rounding.
+        for bin in block.iter().map(|(bin, _)| *bin as usize) {
+            if rest[bin] < 1e-12 * full[bin] {
+                rest[bin] = 0.0;
             }
-            let value = value(rest);
-            block.iter().for_each(|(bin, _)| rest[*bin as usize] = full[*bin as usize]);
-            value
-        })
-        .collect();
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    (n - 1.0) / n * values.iter().map(|value| (value - mean).powi(2)).sum::<f64>()
+        }
+        let value = value(rest);
+        block.iter().for_each(|(bin, _)| rest[*bin as usize] = full[*bin as usize]);
+        value
+    };
+    by_block.iter().map(without).collect()
+}
+
+/// (B − 1)/B Σ (θ₋ᵦ − θ̄)², the variance of θ.
+fn jackknife(replicates: &[f64]) -> f64 {
+    let n = replicates.len() as f64;
+    let mean = replicates.iter().sum::<f64>() / n;
+    (n - 1.0) / n * replicates.iter().map(|value| (value - mean).powi(2)).sum::<f64>()
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 //!
 //! Random numbers belong to the step of training and the point, so that a resumed training draws the same.
 
+use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 
 use super::batch::Batch;
@@ -110,17 +111,18 @@ impl Chains {
         let (size, k) = (model.space().dimension(), batch.n_times);
         let times: Vec<f64> = batch.times.iter().skip(k - 1).step_by(k).copied().collect();
         let mut x = Vec::with_capacity(times.len() * size);
-        let negatives = || (0..times.len()).map(|point| (point * k + k - 1) * size);
+        let n_points = times.len();
+        let negatives = || (0..n_points).map(|point| (point * k + k - 1) * size);
         negatives().for_each(|at| x.extend_from_slice(&batch.x[at..at + size]));
         let streams = streams.derive(step);
         let mut slots = Vec::new();
         if let Start::Persistent { n_chains, refresh } = self.start {
             for (point, x) in x.chunks_exact_mut(size).enumerate() {
                 let mut rng = streams.stream(Purpose::Start, point as u64);
-                let slot = (point * n_chains + rand::Rng::random_range(&mut rng, 0..n_chains)) * size;
+                let slot = (point * n_chains + rng.random_range(0..n_chains)) * size;
                 slots.push(slot);
                 let last = &kept[slot..slot + size];
-                let is_new = last[0].is_nan() || rand::Rng::random::<f64>(&mut rng) < refresh;
+                let is_new = last[0].is_nan() || rng.random::<f64>() < refresh;
                 if !is_new {
                     x.iter_mut().zip(last).for_each(|(x, last)| *x = f64::from(*last));
                 }
@@ -135,10 +137,8 @@ impl Chains {
         let mut lengths: Vec<f64> = times.iter().map(|&t| self.moves.step * width(t)).collect();
         let x = match self.start {
             Start::Recovery { distance, from_reverse_step } => {
-                let conditions = {
-                    let jump = Jump { distance, width: self.moves.width };
-                    Conditions::draw(&noise, &times, &x, model.space(), jump, &streams)
-                };
+                let jump = Jump { distance, width: self.moves.width };
+                let conditions = Conditions::draw(&noise, &times, &x, model.space(), jump, &streams);
                 for ((length, &t), recall) in lengths.iter_mut().zip(&times).zip(&conditions.steps) {
                     // The two widths together; nothing moves where nothing is noisier.
                     let stiffness = width(t).powi(-2) + recall.scale.powi(2) / recall.variance;
@@ -150,7 +150,7 @@ impl Chains {
             }
             _ => self.run(model, x, times, &lengths, &streams)?,
         };
-        for (x, at) in x.chunks_exact(size).zip((0..x.len() / size).map(|point| (point * k + k - 1) * size)) {
+        for (x, at) in x.chunks_exact(size).zip(negatives()) {
             batch.x[at..at + size].copy_from_slice(x);
         }
         for (x, &slot) in x.chunks_exact(size).zip(&slots) {

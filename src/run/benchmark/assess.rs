@@ -7,6 +7,7 @@ use super::config::AssessSettings;
 use super::few_step::Sampled;
 use super::generate::generate;
 use super::problem::Problem;
+use super::table::worst;
 use crate::comparison::wasserstein::wasserstein_1;
 use crate::error::Result;
 use crate::model::EnergyModel;
@@ -171,11 +172,7 @@ pub fn assess(
     let mut sample_weights = vec![0.0; problem.modes.len()];
     samples.chunks_exact(d).for_each(|x| sample_weights[problem.mode(x)] += 1.0 / n_samples);
     let reference = problem.sample(settings.n_samples, &streams.derive(3000));
-    let error = |found: &[f64]| {
-        // One that is not a number must not vanish.
-        let worst = |worst: f64, error: f64| if error.is_nan() || error > worst { error } else { worst };
-        found.iter().zip(&problem.weights).map(|(a, b)| (a - b).abs()).fold(0.0, worst)
-    };
+    let error = |found: &[f64]| worst(found.iter().zip(&problem.weights).map(|(a, b)| (a - b).abs()));
     let within = |found: &[f64], most: f64| {
         let is_there = |(found, weight): &(&f64, &f64)| **found > 0.2 * **weight && **found < most * **weight;
         found.iter().zip(&problem.weights).filter(is_there).count()

@@ -10,6 +10,7 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 
 use super::problem::Problem;
+use super::table::worst;
 use super::{Plan, Trained};
 use crate::comparison::grid::{Grid, Sample};
 use crate::comparison::jensen_shannon::jensen_shannon;
@@ -89,8 +90,7 @@ pub fn compare(
             n_calls,
             jensen_shannon: divergence(&exact, x, shares, d)?,
             noise_floor: divergence(&exact, &other[..n_effective * d], None, d)?,
-            weight_error: errors
-                .fold(0.0, |worst, error| if error.is_nan() || error > worst { error } else { worst }),
+            weight_error: worst(errors),
             weights,
             seconds,
         })

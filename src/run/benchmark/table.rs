@@ -192,7 +192,7 @@ impl Table {
 }
 
 /// The largest, or what is not a number if there is any.
-fn worst(values: impl Iterator<Item = f64>) -> f64 {
+pub(super) fn worst(values: impl Iterator<Item = f64>) -> f64 {
     values.fold(f64::NEG_INFINITY, |worst, value| if value.is_nan() || value > worst { value } else { worst })
 }
 

@@ -196,6 +196,33 @@ fn thinned(set: &Set, n: usize, n_blocks: usize) -> Result<(Surface, Blocks)> {
     Ok((Surface { values, weights: set.weights.clone() }, Blocks::new(&of_block)?))
 }
 
+/// Where too few frames are independent for a floor, training frames take the place of an equal ensemble: how far they are from
+/// held-out ones, and how much farther a set is, with `n` frames of both and no more blocks of the trajectory than it has
+/// independent frames.
+fn over_training(
+    metric: Metric,
+    set: &Set,
+    train: &Set,
+    data: &Set,
+    n: usize,
+    n_blocks: usize,
+) -> Result<(Estimate, Estimate)> {
+    let (of_set, set_blocks) = thinned(set, n, usize::MAX)?;
+    let (of_train, train_blocks) = thinned(train, n, n_blocks)?;
+    let (of_data, data_blocks) = thinned(data, usize::MAX, n_blocks)?;
+    let (of_set, of_train, of_data) = (of_set.sample()?, of_train.sample()?, of_data.sample()?);
+    let mut floor = metric.with_block_errors(&of_train, &train_blocks, &of_data, &data_blocks)?;
+    floor.error_method = format!("training frames against held-out ones; {}", floor.error_method);
+    let mut excess = metric.excess_with_block_errors(
+        (&of_set, &set_blocks),
+        (&of_train, &train_blocks),
+        (&of_data, &data_blocks),
+    )?;
+    excess.error_method =
+        format!("above training frames, by as many of the ensemble; {}", excess.error_method);
+    Ok((floor, excess))
+}
+
 fn write_metrics(context: &Context, directory: &Path, sets: &[Set]) -> Result<()> {
     let [data, train, drawn @ ..] = sets else { return Ok(()) };
     let metrics = METRICS.map(|(metric, _)| metric);
@@ -233,12 +260,6 @@ fn write_metrics(context: &Context, directory: &Path, sets: &[Set]) -> Result<()
                 .collect()
         };
         let (of_test, of_train) = (against(data)?, against(train)?);
-        // As many frames on both sides, and no more blocks of the trajectory than it has independent frames.
-        let n_both = n.min(train.frames.n_frames());
-        let of_set = thinned(set, n_both, usize::MAX)?;
-        let n_blocks = decorrelated.len().max(2);
-        let of_train_frames = thinned(train, n_both, n_blocks)?;
-        let of_data_frames = thinned(data, usize::MAX, n_blocks)?;
         for (idx, (metric, name)) in METRICS.iter().enumerate() {
             let floor = &floors[&n][idx];
             line(set.name, name, &of_test[idx]);
@@ -248,16 +269,9 @@ fn write_metrics(context: &Context, directory: &Path, sets: &[Set]) -> Result<()
                 line(set.name, &format!("{name}_excess"), &floor.excess(&of_test[idx]));
                 continue;
             }
-            // Too few frames are independent for a floor: training frames take the place of an equal ensemble.
-            let [of_set, of_train, of_data] = [&of_set, &of_train_frames, &of_data_frames]
-                .map(|(surface, blocks)| (surface.sample(), blocks));
-            let (of_set, of_train, of_data) =
-                ((&of_set.0?, of_set.1), (&of_train.0?, of_train.1), (&of_data.0?, of_data.1));
-            let mut floor = metric.with_block_errors(of_train.0, of_train.1, of_data.0, of_data.1)?;
-            floor.error_method = format!("training frames against held-out ones; {}", floor.error_method);
-            let mut excess = metric.excess_with_block_errors(of_set, of_train, of_data)?;
-            excess.error_method =
-                format!("above training frames, by as many of the ensemble; {}", excess.error_method);
+            let n_both = n.min(train.frames.n_frames());
+            let (floor, excess) =
+                over_training(*metric, set, train, data, n_both, decorrelated.len().max(2))?;
             line(set.name, &format!("{name}_floor"), &floor);
             line(set.name, &format!("{name}_excess"), &excess);
         }

@@ -78,17 +78,23 @@ impl Objective for EnergyMatching {
     }
 
     fn add(&self, point: &Point, weight: f64, cotangent: &mut Cotangent) -> f64 {
-        let size = point.positions.len() / point.times.len();
-        let d = point.degrees_of_freedom as f64;
-        let mut loss = 0.0;
-        for k in 0..size {
-            let miss = point.gradients[k] + point.displacements[k];
-            loss += miss * miss / d;
-            cotangent.gradients[k] += weight * 2.0 * miss / d;
-        }
+        let mut loss = match_line(point, 1.0, weight, cotangent);
         if point.times.len() == 3 {
             loss += self.contrast * contrast(point, [1, 2], 0.0, weight * self.contrast, cotangent);
         }
         loss
     }
+}
+
+/// |∇u + c (x₀ − z)|²/d of the first point, which lies on a line.
+pub(super) fn match_line(point: &Point, strength: f64, weight: f64, cotangent: &mut Cotangent) -> f64 {
+    let size = point.positions.len() / point.times.len();
+    let d = point.degrees_of_freedom as f64;
+    let mut loss = 0.0;
+    for k in 0..size {
+        let miss = point.gradients[k] + strength * point.displacements[k];
+        loss += miss * miss / d;
+        cotangent.gradients[k] += weight * 2.0 * miss / d;
+    }
+    loss
 }

@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::energy_matching::match_line;
 use super::{Cotangent, Coupling, Learns, Objective, Point};
 use crate::error::{Error, Result};
 use crate::registry::Settings;
@@ -71,14 +72,7 @@ impl Objective for EquilibriumMatching {
     }
 
     fn add(&self, point: &Point, weight: f64, cotangent: &mut Cotangent) -> f64 {
-        let d = point.degrees_of_freedom as f64;
         let strength = STRENGTH * ((1.0 - point.progress[0]) / (1.0 - self.decay_from)).min(1.0);
-        let mut loss = 0.0;
-        for (k, (gradient, displacement)) in point.gradients.iter().zip(point.displacements).enumerate() {
-            let miss = gradient + strength * displacement;
-            loss += miss * miss / d;
-            cotangent.gradients[k] += weight * 2.0 * miss / d;
-        }
-        loss
+        match_line(point, strength, weight, cotangent)
     }
 }
