@@ -51,7 +51,7 @@ pub struct StageSettings {
     pub times: TimeSettings,
     /// Whether the constant of every time is set by Bennett's ratio before the first step, as it always is where objectives
     /// compare times.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub calibrate: bool,
     /// What is minimised: tables with `kind`, `weight` and the settings of the objective.
     pub objectives: Vec<toml::Table>,

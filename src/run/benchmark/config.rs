@@ -39,7 +39,7 @@ pub struct BenchmarkConfig {
     #[serde(default)]
     pub problems: Vec<ProblemSettings>,
     /// Molecules, each with a configuration of its own.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub molecules: Vec<MoleculeSettings>,
     /// The ways to learn.
     pub methods: Vec<Method>,
