@@ -74,15 +74,11 @@ impl Metric {
         b: &Sample,
         blocks_b: &Blocks,
     ) -> Result<Estimate> {
-        let grid = self.grid(a, b);
-        let (by_block_a, by_block_b) = (by_block(&grid, a, blocks_a)?, by_block(&grid, b, blocks_b)?);
-        let (p, q) = (sum(&by_block_a, grid.n_bins()), sum(&by_block_b, grid.n_bins()));
-        let variance_a = jackknife(&replicates(&by_block_a, &mut p.clone(), |p| self.of_histograms(p, &q)));
-        let variance_b = jackknife(&replicates(&by_block_b, &mut q.clone(), |q| self.of_histograms(&p, q)));
+        let compared = self.compare((a, blocks_a), (b, blocks_b))?;
         let kish = |sample: &Sample| sample.weights().map_or(sample.n_frames() as f64, effective_sample_size);
         Ok(Estimate::new(
-            self.of_histograms(&p, &q),
-            (variance_a + variance_b).sqrt(),
+            compared.value,
+            (compared.own_variance + jackknife(&compared.without_block)).sqrt(),
             kish(a).min(kish(b)),
             self.unit(),
             format!(
@@ -92,43 +88,65 @@ impl Metric {
             ),
         ))
     }
-}
 
-impl Metric {
     /// How much farther `a` is from `reference` than `other` is, where both are compared with the same frames.
     ///
-    /// Each comparison has the grid that it has alone. The noise of `reference` is in both numbers, and the jackknife over its
-    /// blocks takes the difference. `a` should have as many frames as `other`: a metric of fewer frames is larger.
+    /// Each comparison has the grid that it has alone. `a` should have as many frames as `other`: a metric of fewer frames is
+    /// larger.
     pub fn excess_with_block_errors(
         self,
         a: (&Sample, &Blocks),
         other: (&Sample, &Blocks),
         reference: (&Sample, &Blocks),
     ) -> Result<Estimate> {
-        let mut variance = 0.0;
-        let mut compare = |(sample, blocks): (&Sample, &Blocks)| -> Result<(f64, Vec<f64>)> {
-            let grid = self.grid(sample, reference.0);
-            let (own, of_reference) =
-                (by_block(&grid, sample, blocks)?, by_block(&grid, reference.0, reference.1)?);
-            let (mut p, mut q) = (sum(&own, grid.n_bins()), sum(&of_reference, grid.n_bins()));
-            variance += jackknife(&replicates(&own, &mut p, |p| self.of_histograms(p, &q)));
-            let value = self.of_histograms(&p, &q);
-            Ok((value, replicates(&of_reference, &mut q, |q| self.of_histograms(&p, q))))
-        };
-        let ((first, mut differences), (second, of_other)) = (compare(a)?, compare(other)?);
-        differences.iter_mut().zip(&of_other).for_each(|(difference, other)| *difference -= other);
-        variance += jackknife(&differences);
+        let (first, second) = (self.compare(a, reference)?, self.compare(other, reference)?);
+        let (difference, std_error) = first.farther_than(&second);
         let n_frames = a.0.n_frames().min(other.0.n_frames()).min(reference.0.n_frames());
         Ok(Estimate::new(
-            first - second,
-            variance.sqrt(),
+            difference,
+            std_error,
             n_frames as f64,
             self.unit(),
             format!(
                 "delete-one-block jackknife of the difference ({} blocks of the reference)",
-                differences.len()
+                first.without_block.len()
             ),
         ))
+    }
+
+    /// The number of a sample against a reference, with what its error is made of.
+    pub fn compare(self, a: (&Sample, &Blocks), reference: (&Sample, &Blocks)) -> Result<Compared> {
+        let grid = self.grid(a.0, reference.0);
+        let (own, of_reference) = (by_block(&grid, a.0, a.1)?, by_block(&grid, reference.0, reference.1)?);
+        let (mut p, mut q) = (sum(&own, grid.n_bins()), sum(&of_reference, grid.n_bins()));
+        Ok(Compared {
+            value: self.of_histograms(&p, &q),
+            own_variance: jackknife(&replicates(&own, &mut p, |p| self.of_histograms(p, &q))),
+            without_block: replicates(&of_reference, &mut q, |q| self.of_histograms(&p, q)),
+        })
+    }
+}
+
+/// A metric of a sample against a reference that others are compared with as well.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Compared {
+    /// The metric.
+    pub value: f64,
+    /// Variance from the frames of the sample, by the jackknife over its blocks.
+    pub own_variance: f64,
+    /// The metric without each of the blocks of the reference.
+    pub without_block: Vec<f64>,
+}
+
+impl Compared {
+    /// How much farther this sample is from the reference than another, and the standard error.
+    ///
+    /// The noise of the reference is in both numbers, and the jackknife over its blocks takes the difference.
+    pub fn farther_than(&self, other: &Self) -> (f64, f64) {
+        let both = self.without_block.iter().zip(&other.without_block);
+        let differences: Vec<f64> = both.map(|(own, other)| own - other).collect();
+        let variance = self.own_variance + other.own_variance + jackknife(&differences);
+        (self.value - other.value, variance.sqrt())
     }
 }
 

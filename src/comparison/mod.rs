@@ -14,4 +14,4 @@ pub mod populations;
 pub mod wasserstein;
 
 pub use grid::{Grid, Sample};
-pub use metric::Metric;
+pub use metric::{Compared, Metric};

@@ -114,6 +114,8 @@ pub struct Contents {
     pub summary: Vec<(String, Quantity)>,
     /// `sample/diagnostics.json`.
     pub diagnostics: Vec<(String, Quantity)>,
+    /// `sample/doubts.json`: why samples should not be trusted.
+    pub doubts: Vec<String>,
     /// `estimate/free_energy.json`.
     pub free_energy: Option<FreeEnergy>,
     /// `train/loss.csv`.
@@ -199,6 +201,7 @@ impl Contents {
             provenance: read_json(&directory.join("provenance.json"))?,
             summary: read_quantities(&directory.join("summary.json"))?,
             diagnostics: read_quantities(&directory.join("sample/diagnostics.json"))?,
+            doubts: read_json(&directory.join("sample/doubts.json"))?.unwrap_or_default(),
             free_energy: read_json(&directory.join("estimate/free_energy.json"))?,
             loss: csv("train/loss.csv")?,
             validation: csv("train/validation.csv")?,

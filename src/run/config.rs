@@ -256,6 +256,25 @@ pub struct EquilibriumSettings {
     pub n_local_moves: usize,
     /// The kernel of the local moves.
     pub local_move: LocalMove,
+    /// Ways through noise and back, which join states that neither local moves nor pivots join.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub renoising: Option<RenoisingSettings>,
+}
+
+/// Ways of walkers at the data end through noise and back.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RenoisingSettings {
+    /// Steps from data to noise at equal distances in log(a²/g²); a way turns at one of them.
+    pub n_steps: usize,
+    /// Cycles between two ways.
+    pub every: usize,
+}
+
+impl Default for RenoisingSettings {
+    fn default() -> Self {
+        Self { n_steps: 100, every: 20 }
+    }
 }
 
 impl Default for EquilibriumSettings {
@@ -266,6 +285,7 @@ impl Default for EquilibriumSettings {
             n_cycles: 1000,
             n_local_moves: 5,
             local_move: LocalMove::default(),
+            renoising: None,
         }
     }
 }
@@ -444,6 +464,10 @@ impl SampleSettings {
         at_least("sample.equilibrium.n_cycles", equilibrium.n_cycles, 1)?;
         at_least("sample.equilibrium.n_local_moves", equilibrium.n_local_moves, 1)?;
         equilibrium.local_move.validate("sample.equilibrium.local_move")?;
+        if let Some(renoising) = equilibrium.renoising {
+            at_least("sample.equilibrium.renoising.n_steps", renoising.n_steps, 1)?;
+            at_least("sample.equilibrium.renoising.every", renoising.every, 1)?;
+        }
         self.smc.validate("sample.smc")?;
         let exchange = &self.replica_exchange;
         // Under the name that it has here; the sampler calls it `record_every`.

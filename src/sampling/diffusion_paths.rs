@@ -20,7 +20,7 @@ use super::reverse_diffusion::At;
 use super::walkers::evaluate;
 use super::{Bridge, MIN_PER_TASK, Progress};
 use crate::error::{Error, Result};
-use crate::potential::{Noise, PotentialPath, Space};
+use crate::potential::{Noise, PotentialPath};
 use crate::random::{Purpose, Rng, Streams};
 
 /// The steps between noise and data along one model.
@@ -92,30 +92,15 @@ impl<'a> DiffusionPaths<'a> {
 
     /// Paths from noise to data.
     pub fn towards_data(&self, n: usize, streams: &Streams, progress: &mut Progress<'_>) -> Result<Paths> {
-        let space = self.path.space();
-        let d = space.dimension();
         let mut x = self.bridge.draw_reference(n, streams, Purpose::Start);
+        let d = self.path.space().dimension();
         let mut log_ratio: Vec<f64> = x.chunks_exact(d).map(|x| self.bridge.reference_energy(x)).collect();
-        let mut rngs = streams_of(streams, n);
-        let (mut u, mut gradient, mut of_step) = (vec![0.0; n], vec![0.0; n * d], vec![0.0; n]);
         let mut by_step = Vec::with_capacity(self.kernels.len());
-        for (k, kernels) in self.kernels.iter().enumerate() {
-            evaluate(self.path, &vec![self.times[k]; n], &x, &mut u, &mut gradient)?;
-            (x.par_chunks_exact_mut(d))
-                .zip(gradient.par_chunks_exact(d))
-                .zip(&mut rngs)
-                .zip(&mut of_step)
-                .with_min_len(MIN_PER_TASK)
-                .for_each_init(
-                    || vec![0.0; d],
-                    |z, (((x, gradient), rng), of_step)| {
-                        *of_step = kernels.towards_data(space, x, gradient, rng, z);
-                    },
-                );
-            log_ratio.iter_mut().zip(&of_step).for_each(|(all, of_step)| *all += of_step);
-            by_step.push(moments(&of_step));
-            progress((k + 1) as f64 / self.kernels.len() as f64)?;
-        }
+        let mut rngs = streams_of(streams, n);
+        self.walk_to_data(0, &mut x, &mut rngs, &mut log_ratio, &mut |of_step| {
+            by_step.push(moments(of_step));
+            progress(by_step.len() as f64 / self.kernels.len() as f64)
+        })?;
         let n_energy_evaluations = (n * self.kernels.len()) as u64;
         Ok(Paths { x, log_ratio, by_step, n_energy_evaluations })
     }
@@ -127,22 +112,82 @@ impl<'a> DiffusionPaths<'a> {
         streams: &Streams,
         progress: &mut Progress<'_>,
     ) -> Result<Paths> {
-        let space: Space = self.path.space();
-        let d = space.dimension();
+        let d = self.path.space().dimension();
         let n = frames.len() / d;
-        let (mut x, mut before) = (frames.to_vec(), frames.to_vec());
-        let mut rngs = streams_of(streams, n);
-        let (mut u, mut gradient, mut of_step) = (vec![0.0; n], vec![0.0; n * d], vec![0.0; n]);
-        let mut log_ratio = vec![0.0; n];
+        let (mut x, mut log_ratio) = (frames.to_vec(), vec![0.0; n]);
         let mut by_step = Vec::with_capacity(self.kernels.len());
-        for (k, kernels) in self.kernels.iter().enumerate().rev() {
-            std::mem::swap(&mut x, &mut before);
+        let mut rngs = streams_of(streams, n);
+        self.walk_to_noise(0, &mut x, &mut rngs, &mut log_ratio, &mut |of_step| {
+            by_step.push(moments(of_step));
+            progress(by_step.len() as f64 / self.kernels.len() as f64)
+        })?;
+        by_step.reverse();
+        for (log_ratio, x) in log_ratio.iter_mut().zip(x.chunks_exact(d)) {
+            *log_ratio += self.bridge.reference_energy(x);
+        }
+        let n_energy_evaluations = (n * self.kernels.len()) as u64;
+        Ok(Paths { x, log_ratio, by_step, n_energy_evaluations })
+    }
+
+    /// Steps between noise and data.
+    pub(super) fn n_steps(&self) -> usize {
+        self.kernels.len()
+    }
+
+    /// Moves a batch from noise level `first` to the data end; log q − log r of every step is added, and handed to
+    /// `each`.
+    pub(super) fn walk_to_data(
+        &self,
+        first: usize,
+        x: &mut [f64],
+        rngs: &mut [Rng],
+        log_ratio: &mut [f64],
+        each: &mut dyn FnMut(&[f64]) -> Result<()>,
+    ) -> Result<()> {
+        let (space, n) = (self.path.space(), rngs.len());
+        let d = space.dimension();
+        let (mut u, mut gradient, mut of_step) = (vec![0.0; n], vec![0.0; n * d], vec![0.0; n]);
+        for (kernels, &time) in self.kernels.iter().zip(&self.times).skip(first) {
+            evaluate(self.path, &vec![time; n], x, &mut u, &mut gradient)?;
+            (x.par_chunks_exact_mut(d))
+                .zip(gradient.par_chunks_exact(d))
+                .zip(&mut *rngs)
+                .zip(&mut of_step)
+                .with_min_len(MIN_PER_TASK)
+                .for_each_init(
+                    || vec![0.0; d],
+                    |z, (((x, gradient), rng), of_step)| {
+                        *of_step = kernels.towards_data(space, x, gradient, rng, z);
+                    },
+                );
+            log_ratio.iter_mut().zip(&of_step).for_each(|(all, of_step)| *all += of_step);
+            each(&of_step)?;
+        }
+        Ok(())
+    }
+
+    /// Moves a batch from the data end to noise level `last`; log q − log r of every step is added, and handed to
+    /// `each`.
+    pub(super) fn walk_to_noise(
+        &self,
+        last: usize,
+        x: &mut [f64],
+        rngs: &mut [Rng],
+        log_ratio: &mut [f64],
+        each: &mut dyn FnMut(&[f64]) -> Result<()>,
+    ) -> Result<()> {
+        let (space, n) = (self.path.space(), rngs.len());
+        let d = space.dimension();
+        let mut before = vec![0.0; x.len()];
+        let (mut u, mut gradient, mut of_step) = (vec![0.0; n], vec![0.0; n * d], vec![0.0; n]);
+        for (kernels, &time) in self.kernels.iter().zip(&self.times[..self.kernels.len()]).skip(last).rev() {
+            before.copy_from_slice(x);
             (x.par_chunks_exact_mut(d))
                 .zip(before.par_chunks_exact(d))
-                .zip(&mut rngs)
+                .zip(&mut *rngs)
                 .with_min_len(MIN_PER_TASK)
                 .for_each(|((x, before), rng)| kernels.towards_noise(space, before, rng, x));
-            evaluate(self.path, &vec![self.times[k]; n], &x, &mut u, &mut gradient)?;
+            evaluate(self.path, &vec![time; n], x, &mut u, &mut gradient)?;
             (of_step.par_iter_mut().zip(before.par_chunks_exact(d)))
                 .zip(x.par_chunks_exact(d).zip(gradient.par_chunks_exact(d)))
                 .with_min_len(MIN_PER_TASK)
@@ -150,15 +195,9 @@ impl<'a> DiffusionPaths<'a> {
                     *of_step = kernels.log_ratio(before, x, gradient);
                 });
             log_ratio.iter_mut().zip(&of_step).for_each(|(all, of_step)| *all += of_step);
-            by_step.push(moments(&of_step));
-            progress(1.0 - k as f64 / self.kernels.len() as f64)?;
+            each(&of_step)?;
         }
-        by_step.reverse();
-        for (log_ratio, x) in log_ratio.iter_mut().zip(x.chunks_exact(d)) {
-            *log_ratio += self.bridge.reference_energy(x);
-        }
-        let n_energy_evaluations = (n * self.kernels.len()) as u64;
-        Ok(Paths { x, log_ratio, by_step, n_energy_evaluations })
+        Ok(())
     }
 }
 

@@ -1,16 +1,20 @@
-//! Exact equilibrium of one law of a path: local moves interleaved with torsion pivots.
+//! Exact equilibrium of one law of a path: local moves interleaved with torsion pivots and ways through noise.
 //!
-//! A cycle is a number of local moves and one pivot of every walker. Between cycles each walker's state
+//! A cycle is a number of local moves and one pivot of every walker; after every so many, all walkers are led through
+//! noise and back ([`Renoising`]). Between cycles each walker's state
 //! (a label given by the caller, for example its basin) is looked up: how often walkers travel between
 //! states, and return, says whether the populations can be trusted.
 
+use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 
 use super::kernel::{count_diverged, mean_acceptance};
-use super::{LocalMove, PivotBond, Progress, StepSizeAdapter, TorsionPivot, Walkers};
+use super::{
+    DiffusionPaths, LocalMove, PivotBond, Progress, Renoising, StepSizeAdapter, TorsionPivot, Walkers,
+};
 use crate::error::{Error, Result};
 use crate::potential::PotentialPath;
-use crate::random::{Purpose, Streams};
+use crate::random::{Purpose, Rng, Streams};
 
 /// Settings of [`Equilibrium`].
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -73,6 +77,8 @@ pub struct EquilibriumBlock {
     pub local_acceptance: f64,
     /// Mean acceptance of the pivots; not a number when there are none.
     pub pivot_acceptance: f64,
+    /// Mean acceptance of the ways through noise; not a number when there are none.
+    pub renoising_acceptance: f64,
     /// Conformations evaluated.
     pub n_energy_evaluations: u64,
     /// Proposals without a finite energy.
@@ -87,6 +93,8 @@ pub struct Equilibrium<'a> {
     pub lambda: f64,
     /// Bonds to pivot about; without any, only local moves are made.
     pub bonds: &'a [PivotBond],
+    /// Ways through noise, and the number of cycles after which each walker is led one of them.
+    pub renoising: Option<(&'a DiffusionPaths<'a>, usize)>,
     /// The state of a conformation, below `n_states`.
     pub label: &'a (dyn Fn(&[f64]) -> usize + Sync),
     /// How many states there are.
@@ -107,6 +115,7 @@ impl Equilibrium<'_> {
         let mut adapter = StepSizeAdapter::new(0.05, self.settings.local_move.target_acceptance());
         let mut kernel = self.settings.local_move.kernel(&walkers);
         let mut pivot = self.pivot(&walkers)?;
+        let mut ways = self.ways(&walkers, &streams);
         for cycle in 0..self.settings.n_burn_in {
             for _ in 0..self.settings.n_local_moves {
                 let steps = vec![adapter.step_size(); n];
@@ -114,6 +123,9 @@ impl Equilibrium<'_> {
             }
             if let Some(pivot) = &mut pivot {
                 pivot.step(self.path, &mut walkers)?;
+            }
+            if let Some(ways) = &mut ways {
+                ways.step(self.path, &mut walkers, cycle)?;
             }
             progress((cycle + 1) as f64 / self.settings.n_burn_in as f64)?;
         }
@@ -142,6 +154,7 @@ impl Equilibrium<'_> {
         let mut walkers = Walkers::new(self.path, state.x.clone(), lambda, &streams, Purpose::Equilibrium)?;
         let mut kernel = self.settings.local_move.kernel(&walkers);
         let mut pivot = self.pivot(&walkers)?;
+        let mut ways = self.ways(&walkers, &streams);
         let steps = vec![state.step_size; n];
         let mut frames = Vec::new();
         let (mut local, mut pivots, mut n_diverged) = (0.0, 0.0, 0);
@@ -155,6 +168,9 @@ impl Equilibrium<'_> {
                 let outcomes = pivot.step(self.path, &mut walkers)?;
                 pivots += mean_acceptance(outcomes);
                 n_diverged += count_diverged(outcomes);
+            }
+            if let Some(ways) = &mut ways {
+                n_diverged += ways.step(self.path, &mut walkers, cycle)?;
             }
             for (walker, new) in self.labels(&walkers).into_iter().enumerate() {
                 let old = std::mem::replace(&mut state.labels[walker], new);
@@ -174,6 +190,7 @@ impl Equilibrium<'_> {
             x: frames,
             local_acceptance: local / (n_cycles * self.settings.n_local_moves) as f64,
             pivot_acceptance: if pivot.is_some() { pivots / n_cycles as f64 } else { f64::NAN },
+            renoising_acceptance: ways.map_or(f64::NAN, |ways| ways.acceptance / ways.n_moves as f64),
             n_energy_evaluations: walkers.n_energy_evaluations,
             n_diverged,
         })
@@ -186,10 +203,46 @@ impl Equilibrium<'_> {
         TorsionPivot::new(self.bonds.to_vec(), walkers).map(Some)
     }
 
+    fn ways(&self, walkers: &Walkers, streams: &Streams) -> Option<Ways<'_>> {
+        self.renoising.map(|(paths, every)| Ways {
+            moves: Renoising::new(paths, walkers),
+            n_steps: paths.n_steps(),
+            every,
+            // The stream behind those of the walkers.
+            rng: streams.stream(Purpose::Equilibrium, walkers.len() as u64),
+            acceptance: 0.0,
+            n_moves: 0,
+        })
+    }
+
     /// The state of each walker; a label out of range counts as the last state.
     fn labels(&self, walkers: &Walkers) -> Vec<usize> {
         let last = self.n_states.saturating_sub(1);
         (0..walkers.len()).map(|idx| (self.label)(walkers.position(idx)).min(last)).collect()
+    }
+}
+
+/// Ways through noise of all walkers at once, as deep as a die says.
+struct Ways<'a> {
+    moves: Renoising<'a>,
+    n_steps: usize,
+    every: usize,
+    rng: Rng,
+    acceptance: f64,
+    n_moves: usize,
+}
+
+impl Ways<'_> {
+    /// A move after this cycle, where one is due; how many proposals had no finite energy.
+    fn step(&mut self, path: &dyn PotentialPath, walkers: &mut Walkers, cycle: usize) -> Result<u64> {
+        if !(cycle + 1).is_multiple_of(self.every) {
+            return Ok(0);
+        }
+        let depth = self.rng.random_range(1..=self.n_steps);
+        let outcomes = self.moves.step(path, walkers, depth)?;
+        self.acceptance += mean_acceptance(outcomes);
+        self.n_moves += 1;
+        Ok(count_diverged(outcomes))
     }
 }
 
@@ -209,6 +262,7 @@ mod tests {
             path: &path,
             lambda: 0.0,
             bonds: &bonds,
+            renoising: None,
             label: &label,
             n_states: 2,
             settings: EquilibriumSettings {

@@ -20,6 +20,7 @@ pub mod kernel;
 mod langevin;
 mod particle_diffusion;
 mod particles;
+mod renoising;
 mod replica_exchange;
 mod resampling;
 mod reverse_diffusion;
@@ -40,6 +41,7 @@ pub use particle_diffusion::{ParticleDiffusionSettings, particle_diffusion};
 pub use particles::{
     LogNormalizer, ParticleSchedule, ParticleState, Population, SequentialMonteCarloSettings, SmcLevel,
 };
+pub use renoising::Renoising;
 pub use replica_exchange::{ReplicaBlock, ReplicaExchange, ReplicaExchangeSettings, ReplicaState};
 pub use resampling::{
     effective_sample_size, effective_sample_size_log, multinomial_resampling, systematic_resampling,

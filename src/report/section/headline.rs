@@ -28,6 +28,9 @@ pub fn section(contents: &Contents) -> (Section, Vec<String>) {
         };
         section.blocks.push(Block::Verdict { tone, text: text.clone() });
     }
+    for doubt in &contents.doubts {
+        section.blocks.push(Block::Verdict { tone: "bad", text: doubt.clone() });
+    }
     let cards = cards(contents);
     if !cards.is_empty() {
         section.blocks.push(Block::Cards { cards });

@@ -19,16 +19,19 @@ mod molecule_table;
 pub mod molecules;
 mod page;
 pub mod problem;
+mod ranking;
 mod table;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use self::assess::{Assessment, assess};
 use self::config::{BenchmarkConfig, Method};
 use self::molecules::Molecule;
 use self::problem::Problem;
+use crate::comparison::Compared;
 use crate::error::{Error, Result};
 use crate::model::EnergyModel;
 use crate::model::data::{End, TrainingData};
@@ -163,6 +166,9 @@ struct Trained {
 struct Learned<'a> {
     molecule: &'a Molecule,
     method: &'a Method,
+    seed: u64,
+    /// How far each of its sets is from held-out frames.
+    compared: BTreeMap<String, Compared>,
     /// Its summary; without anything where the training diverged.
     summary: serde_json::Value,
 }
@@ -206,8 +212,9 @@ pub fn run(request: &Request, suite_name: Option<&str>, control: &Control) -> Re
                 other => other,
             }
         })?;
-        let summary = molecules::summary(&directory.join(RUN))?;
-        learned.push(Learned { molecule, method, summary });
+        let directory = directory.join(RUN);
+        let (summary, compared) = (molecules::summary(&directory)?, ranking::read(&directory)?);
+        learned.push(Learned { molecule, method, seed, compared, summary });
     }
     let table = table::Table::new(&plan, &all);
     let molecule_table = molecule_table::MoleculeTable::new(&plan, &learned);

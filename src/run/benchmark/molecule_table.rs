@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::molecules::{Number, number};
+use super::ranking::Ranking;
 use super::table::{Spread, words};
 use super::{Learned, Plan};
 use crate::error::Result;
@@ -41,6 +42,8 @@ pub(super) struct Row {
 /// All rows, by molecule.
 pub(super) struct MoleculeTable {
     pub rows: Vec<Row>,
+    /// Molecule and how its methods compare.
+    pub rankings: Vec<(String, Ranking)>,
 }
 
 /// Ensembles whose populations are shown, besides the frames.
@@ -56,9 +59,13 @@ impl Row {
 
 impl MoleculeTable {
     pub fn new(plan: &Plan, all: &[Learned]) -> Self {
-        let mut rows = Vec::new();
+        let (mut rows, mut rankings) = (Vec::new(), Vec::new());
         for molecule in &plan.molecules {
             let name = &molecule.settings.name;
+            let of: Vec<&Learned> = all.iter().filter(|run| run.molecule.settings.name == *name).collect();
+            for set in ["iid", "equilibrium"] {
+                rankings.extend(Ranking::new(set, &of).map(|ranking| (name.clone(), ranking)));
+            }
             for method in &plan.config.methods {
                 let is_of =
                     |run: &&Learned| run.molecule.settings.name == *name && run.method.name == method.name;
@@ -85,7 +92,7 @@ impl MoleculeTable {
                 });
             }
         }
-        Self { rows }
+        Self { rows, rankings }
     }
 
     /// Writes `molecules.csv` and `molecules.md`, where there is anything.
@@ -138,20 +145,10 @@ impl MoleculeTable {
         entries
     }
 
-    /// The order of the methods at equilibrium, which is what an energy is for.
+    /// The order of the methods at each molecule.
     pub fn verdict(&self) -> String {
-        let mut molecules: Vec<&str> = self.rows.iter().map(|row| row.molecule.as_str()).collect();
-        molecules.dedup();
-        let of_molecule = |molecule: &&str| {
-            let mut rows: Vec<&Row> = self.rows.iter().filter(|row| row.molecule == **molecule).collect();
-            let excess = |row: &Row| row.get("js_excess_equilibrium").mean;
-            // What is not a number is last.
-            rows.sort_by(|a, b| excess(a).total_cmp(&excess(b)));
-            let said: Vec<String> =
-                rows.iter().map(|row| format!("{} {:.4}", row.label, excess(row))).collect();
-            format!("JS excess at equilibrium of {molecule}: {}.", said.join(", "))
-        };
-        molecules.iter().map(of_molecule).collect::<Vec<_>>().join(" ")
+        let sentences = self.rankings.iter().map(|(molecule, ranking)| ranking.sentence(molecule));
+        sentences.collect::<Vec<_>>().join(" ")
     }
 }
 

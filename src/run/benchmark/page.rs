@@ -4,12 +4,14 @@ use std::path::Path;
 
 use super::molecule_table::{self, ENSEMBLES, MoleculeTable};
 use super::molecules::Molecule;
+use super::ranking::Ranking;
 use super::table::{COLUMNS, Table, words};
 use super::{Plan, Trained};
 use crate::error::Result;
 use crate::report::figure::Color;
 use crate::report::figure::forest::{self, Forest};
 use crate::report::figure::lines::{Line, LineChart, rows_of_charts};
+use crate::report::number;
 use crate::report::page::{self, Page, Section};
 use crate::run::directory::write_atomic;
 
@@ -160,6 +162,19 @@ fn of_molecule(table: &MoleculeTable, molecule: &Molecule) -> Section {
         cells.rows.push(std::iter::once(row.label.clone()).chain(values).collect());
     }
     section.table(cells.without_empty_columns());
+    let is_of = |(name, _): &&(String, Ranking)| *name == molecule.settings.name;
+    for (_, ranking) in table.rankings.iter().filter(is_of) {
+        let header = ["Method", "JS farther than the closest / nat"];
+        let mut cells = page::Table::new(format!("Ranking, {}", ranking.set), header).with_words(0);
+        cells.rows.push(vec![ranking.best.clone(), "closest".into()]);
+        for (label, difference, error) in &ranking.others {
+            cells.rows.push(vec![label.clone(), number::with_error(*difference, Some(*error))]);
+        }
+        section.table(cells);
+        section.paragraph(
+            "Differences are taken block by block of the held-out frames, whose noise all methods share.",
+        );
+    }
     for (idx, [_, state]) in molecule.states.iter().enumerate() {
         let header = std::iter::once("Method").chain(ENSEMBLES.iter().map(|(_, label)| *label));
         let mut cells = page::Table::new(format!("Population of {state}"), header).with_words(0);

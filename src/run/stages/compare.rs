@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use crate::comparison::distances::{Frames, all_pairs, compare_distances};
 use crate::comparison::noise_floor::{NoiseFloor, noise_floor};
 use crate::comparison::populations::population;
-use crate::comparison::{Metric, Sample};
+use crate::comparison::{Compared, Metric, Sample};
 use crate::error::Result;
 use crate::free_energy::Estimate;
 use crate::free_energy::bootstrap::Blocks;
@@ -198,7 +198,7 @@ fn thinned(set: &Set, n: usize, n_blocks: usize) -> Result<(Surface, Blocks)> {
 
 /// Where too few frames are independent for a floor, training frames take the place of an equal ensemble: how far they are from
 /// held-out ones, and how much farther a set is, with `n` frames of both and no more blocks of the trajectory than it has
-/// independent frames.
+/// independent frames; with the set's own comparison.
 fn over_training(
     metric: Metric,
     set: &Set,
@@ -206,7 +206,7 @@ fn over_training(
     data: &Set,
     n: usize,
     n_blocks: usize,
-) -> Result<(Estimate, Estimate)> {
+) -> Result<(Estimate, Estimate, Compared)> {
     let (of_set, set_blocks) = thinned(set, n, usize::MAX)?;
     let (of_train, train_blocks) = thinned(train, n, n_blocks)?;
     let (of_data, data_blocks) = thinned(data, usize::MAX, n_blocks)?;
@@ -220,7 +220,24 @@ fn over_training(
     )?;
     excess.error_method =
         format!("above training frames, by as many of the ensemble; {}", excess.error_method);
-    Ok((floor, excess))
+    let compared = metric.compare((&of_set, &set_blocks), (&of_data, &data_blocks))?;
+    Ok((floor, excess, compared))
+}
+
+/// Comparisons of sets with held-out frames, so that another run with the same held-out frames can be compared with this one.
+struct Replicates(String);
+
+impl Replicates {
+    fn new() -> Self {
+        Self("set,metric,value,own_std_error,left_out_block,value_without_block\n".into())
+    }
+
+    fn push(&mut self, set: &str, metric: &str, compared: &Compared) {
+        for (block, without) in compared.without_block.iter().enumerate() {
+            let (value, own) = (compared.value, compared.own_variance.sqrt());
+            let _ = writeln!(self.0, "{set},{metric},{value},{own},{block},{without}");
+        }
+    }
 }
 
 fn write_metrics(context: &Context, directory: &Path, sets: &[Set]) -> Result<()> {
@@ -231,7 +248,8 @@ fn write_metrics(context: &Context, directory: &Path, sets: &[Set]) -> Result<()
     let pooled = Scales::new(&context.plan.beads, context.data.test().positions_nm())?.surface(&all);
     let decorrelated = decorrelated(&all, &context.plan.beads, context.data.frames.n_frames());
     let mut floors: BTreeMap<usize, Vec<NoiseFloor>> = BTreeMap::new();
-    let mut table = String::from("set,metric,value,std_error,method\n");
+    let (mut table, mut replicates) =
+        (String::from("set,metric,value,std_error,method\n"), Replicates::new());
     let mut line = |set: &str, metric: &str, estimate: &Estimate| {
         let error =
             if estimate.std_error.is_finite() { estimate.std_error.to_string() } else { String::new() };
@@ -267,15 +285,20 @@ fn write_metrics(context: &Context, directory: &Path, sets: &[Set]) -> Result<()
             if floor.floor.value.is_finite() {
                 line(set.name, &format!("{name}_floor"), &floor.floor);
                 line(set.name, &format!("{name}_excess"), &floor.excess(&of_test[idx]));
+                let (own, reference) = (set.sample()?, data.sample()?);
+                let compared = metric.compare((&own, &set.blocks), (&reference, &data.blocks))?;
+                replicates.push(set.name, name, &compared);
                 continue;
             }
             let n_both = n.min(train.frames.n_frames());
-            let (floor, excess) =
+            let (floor, excess, compared) =
                 over_training(*metric, set, train, data, n_both, decorrelated.len().max(2))?;
             line(set.name, &format!("{name}_floor"), &floor);
             line(set.name, &format!("{name}_excess"), &excess);
+            replicates.push(set.name, name, &compared);
         }
     }
+    write_atomic(&directory.join("replicates.csv"), replicates.0.as_bytes())?;
     write_atomic(&directory.join("metrics.csv"), table.as_bytes())
 }
 

@@ -3,7 +3,8 @@
 use crate::error::Result;
 use crate::run::stages::sample::starts::{self, round_trips};
 use crate::run::stages::sample::{Draw, PartRecord, by_walker};
-use crate::sampling::{self, Equilibrium, Langevin, LangevinUnits, rotatable_bonds};
+use crate::run::summary::entry;
+use crate::sampling::{self, DiffusionPaths, Equilibrium, Langevin, LangevinUnits, rotatable_bonds};
 
 /// Langevin dynamics of the beads with their masses.
 pub fn langevin(draw: &Draw) -> Result<PartRecord> {
@@ -27,7 +28,8 @@ pub fn langevin(draw: &Draw) -> Result<PartRecord> {
         record_every,
     };
     let langevin = Langevin::new(draw.model, draw.data_end(), units, sampler, draw.streams)?;
-    let mut state = langevin.start(starts::draw(draw, n_walkers)?);
+    let (x, basins) = starts::draw(draw, n_walkers)?;
+    let mut state = langevin.start(x);
     let total = (n_relaxation + record_every * n_frames) as u64;
     draw.context.begin("Langevin dynamics", total);
     let relaxation = langevin.block(&mut state, n_relaxation, &mut |fraction| {
@@ -40,7 +42,7 @@ pub fn langevin(draw: &Draw) -> Result<PartRecord> {
         draw.context.check_stop()
     })?;
 
-    let mut record = store(draw, "langevin", &block.x, n_walkers)?;
+    let mut record = store(draw, "langevin", &block.x, &basins)?;
     record.n_energy_evaluations = relaxation.n_energy_evaluations + block.n_energy_evaluations;
     record.note(
         "langevin_kinetic_temperature_ratio",
@@ -73,10 +75,15 @@ pub fn equilibrium(draw: &Draw) -> Result<PartRecord> {
         let values: Vec<f64> = beads.variables.iter().map(|variable| variable.function.value(&nm)).collect();
         beads.states.iter().position(|state| state.contains(&values)).unwrap_or(beads.states.len())
     };
+    let ways = match settings.renoising {
+        None => None,
+        Some(renoising) => Some((ways_through_noise(draw, renoising.n_steps)?, renoising.every)),
+    };
     let sampler = Equilibrium {
         path: draw.model,
         lambda: draw.data_end(),
         bonds: &bonds,
+        renoising: ways.as_ref().map(|(paths, every)| (paths, *every)),
         label: &label,
         n_states: beads.states.len() + 1,
         settings: sampling::EquilibriumSettings {
@@ -89,20 +96,22 @@ pub fn equilibrium(draw: &Draw) -> Result<PartRecord> {
     };
     let n_cycles = record_every * n_frames;
     draw.context.begin("equilibrium", (settings.n_relaxation + n_cycles) as u64);
-    let mut state = sampler.start(starts::draw(draw, n_walkers)?, &mut |fraction| {
+    let (x, basins) = starts::draw(draw, n_walkers)?;
+    let relaxed = sampler.start(x, &mut |fraction| {
         draw.context
             .control
             .progress()
             .advance((fraction * settings.n_relaxation as f64) as u64, "relaxation");
         draw.context.check_stop()
-    })?;
+    });
+    let mut state = relaxed?;
     let block = sampler.block(&mut state, n_cycles, &mut |fraction| {
         let done = settings.n_relaxation as u64 + (fraction * n_cycles as f64) as u64;
         draw.context.control.progress().advance(done, "");
         draw.context.check_stop()
     })?;
 
-    let mut record = store(draw, "equilibrium", &block.x, n_walkers)?;
+    let mut record = store(draw, "equilibrium", &block.x, &basins)?;
     let per_cycle = settings.n_local_moves as u64 + u64::from(!bonds.is_empty());
     record.n_energy_evaluations =
         block.n_energy_evaluations + settings.n_relaxation as u64 * n_walkers as u64 * per_cycle;
@@ -110,6 +119,9 @@ pub fn equilibrium(draw: &Draw) -> Result<PartRecord> {
     record.note("equilibrium_local_acceptance", block.local_acceptance, "", mean);
     if !bonds.is_empty() {
         record.note("equilibrium_pivot_acceptance", block.pivot_acceptance, "", mean);
+    }
+    if settings.renoising.is_some() {
+        record.note("equilibrium_renoising_acceptance", block.renoising_acceptance, "", mean);
     }
     let trips = if beads.states.is_empty() {
         // Without states nothing is known, which is not the same as none.
@@ -120,21 +132,51 @@ pub fn equilibrium(draw: &Draw) -> Result<PartRecord> {
         record.note("equilibrium_round_trips", trips, "", method);
         format!(", {trips} round trips")
     };
+    let noise = match settings.renoising {
+        None => String::new(),
+        Some(_) => format!(", {:.2} through noise", block.renoising_acceptance),
+    };
     let pivot = if bonds.is_empty() {
         "no bond to pivot about".to_string()
     } else {
         format!("{:.2} pivot", block.pivot_acceptance)
     };
     draw.context.control.progress().end(&format!(
-        "{} frames of {n_walkers} walkers, acceptance {:.2} local, {pivot}{trips}",
+        "{} frames of {n_walkers} walkers, acceptance {:.2} local, {pivot}{noise}{trips}",
         record.n_samples, block.local_acceptance
     ));
     Ok(record)
 }
 
-/// Writes frames walker by walker, and how often walkers came home.
-fn store(draw: &Draw, name: &str, x: &[f64], n_walkers: usize) -> Result<PartRecord> {
-    let beads = &draw.context.plan.beads;
+/// What to do about walkers that remember their start.
+fn remedy(draw: &Draw, name: &str) -> &'static str {
+    let settings = &draw.context.plan.config.sample.equilibrium;
+    match name {
+        "equilibrium" if settings.renoising.is_none() => {
+            "Join the states through noise: [sample.equilibrium.renoising]."
+        }
+        "equilibrium" => "Use more cycles and a longer relaxation, or more ways through noise.",
+        _ => "Use a longer duration, or the part \"equilibrium\", which need not cross barriers.",
+    }
+}
+
+/// Training frames that tell how wide steps from noise to data are.
+const N_WIDTH_FRAMES: usize = 1024;
+
+/// Ways from the data end to noise and back along the learned score.
+fn ways_through_noise<'a>(draw: &Draw<'a>, n_steps: usize) -> Result<DiffusionPaths<'a>> {
+    let frames = draw.context.data.train();
+    let stride = frames.n_frames().div_ceil(N_WIDTH_FRAMES);
+    let chosen: Vec<usize> = (0..frames.n_frames()).step_by(stride).collect();
+    let scale = draw.model.length_scale_nm;
+    let x: Vec<f64> = frames.select(&chosen).positions_nm().iter().map(|x| x / scale).collect();
+    let streams = draw.streams.derive(0x5741);
+    DiffusionPaths::new(draw.model, *draw.model.noise(), n_steps, 1.0, &x, &streams)
+}
+
+/// Writes frames walker by walker, how often walkers came home, and what they remember of it.
+fn store(draw: &Draw, name: &str, x: &[f64], basins: &[usize]) -> Result<PartRecord> {
+    let (beads, n_walkers) = (&draw.context.plan.beads, basins.len());
     let x = by_walker(x, n_walkers, 3 * beads.n_beads());
     draw.write(name, &x)?;
     let n_samples = x.len() / (3 * beads.n_beads());
@@ -146,6 +188,25 @@ fn store(draw: &Draw, name: &str, x: &[f64], n_walkers: usize) -> Result<PartRec
         let method = "returns of walkers to the state in which they began, between recorded frames";
         let trips = round_trips(&labels, n_walkers) as f64;
         record.note(&format!("{name}_round_trips"), trips, "", method);
+        if let Some(memory) = starts::memory(&labels, basins, beads.states.len() + 1) {
+            let of = |state: usize| beads.states.get(state).map_or("no state", |state| state.name.as_str());
+            let (start, state) = (of(memory.start), of(memory.state));
+            let method = format!(
+                "share of {state} of walkers that began in {start}, less that of all others: of all such differences the \
+                 largest in standard errors"
+            );
+            let value = entry(memory.difference(), Some(memory.std_error), "", &method);
+            record.diagnostics.insert(format!("{name}_memory"), value);
+            if memory.is_significant() {
+                let [here, elsewhere] = memory.shares.map(|share| 100.0 * share);
+                record.doubts.push(format!(
+                    "Walkers of {name} remember where they began: those that began in {start} have {here:.1} % of their \
+                     frames in {state}, the others {elsewhere:.1} %. Its populations are those of the start as \
+                     much as those of the energy. {}",
+                    remedy(draw, name)
+                ));
+            }
+        }
     }
     Ok(record)
 }

@@ -41,6 +41,9 @@ pub struct PartRecord {
     pub n_groups: usize,
     /// Numbers for `summary.json`.
     pub diagnostics: Map<String, Value>,
+    /// Why its numbers should not be trusted.
+    #[serde(default)]
+    pub doubts: Vec<String>,
 }
 
 /// What every part works with.
@@ -84,13 +87,19 @@ pub fn run(context: &Context) -> Result<()> {
         record.note(&format!("{name}_seconds"), record.seconds, "s", "wall clock");
         let evaluations = record.n_energy_evaluations as f64;
         record.note(&format!("{name}_energy_evaluations"), evaluations, "", "conformations evaluated");
+        for doubt in &record.doubts {
+            context.control.progress().note(doubt);
+        }
         write_json(&record_path, &record)?;
     }
-    let mut diagnostics = Map::new();
+    let (mut diagnostics, mut doubts) = (Map::new(), Vec::new());
     for part in &parts {
-        diagnostics.extend(read_record(&directory, *part)?.unwrap_or_default().diagnostics);
+        let record = read_record(&directory, *part)?.unwrap_or_default();
+        diagnostics.extend(record.diagnostics);
+        doubts.extend(record.doubts);
     }
     write_json(&directory.join("diagnostics.json"), &diagnostics)?;
+    write_json(&directory.join("doubts.json"), &doubts)?;
     context.layout.finish("sample")?;
     Ok(())
 }
