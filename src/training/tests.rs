@@ -242,6 +242,61 @@ fn every_device_gives_the_gradient_of_the_fused_executor() {
     }
 }
 
+/// A data point with all axes of 40 dimensions has 82 points, and a chunk 64: it is evaluated in two pieces.
+#[test]
+fn data_points_may_have_more_points_than_a_chunk() {
+    let architecture = Architecture::of_vectors(40, Noise::default());
+    let frames = single(&chain(100));
+    let data = TrainingData::of_frames(architecture.space, &frames);
+    let table: toml::Table = "kind = 'vector'\nhidden = [16, 16]\ntime_splines = 9".parse().unwrap();
+    let network = NETWORKS.build("network", table, &()).unwrap();
+    let initial = || {
+        let streams = Streams::new(4);
+        let mut model = EnergyModel::initial(&*network, architecture.clone(), 1.0, &data, &streams).unwrap();
+        let mut z = vec![0.0; model.program.n_parameters()];
+        crate::random::fill_normal(&mut streams.stream(Purpose::Weights, 1 << 20), &mut z);
+        let moved: Vec<f32> =
+            model.weights().values().iter().zip(&z).map(|(w, z)| w + 0.1 * *z as f32).collect();
+        model.set_weights(&moved).unwrap();
+        model
+    };
+    let settings: TrainSettings = toml::from_str(
+        "[[stages]]
+         name = 'penalty'
+         n_steps = 2
+         batch_size = 5
+         learning_rate = 1e-3
+         times = { n_times = 2 }
+         objectives = [
+            { kind = 'denoising_score_matching' },
+            { kind = 'fokker_planck', trace = 'exact', weight = 0.5 },
+         ]",
+    )
+    .unwrap();
+    settings.validate("train").unwrap();
+    let stage = &settings.stages[0];
+    let objectives = stage.objectives("").unwrap();
+    let mut batch = Batch::default();
+    let coupling = super::gradient::coupling(&objectives);
+    batch.draw(&data, &Noise::default(), &stage.times, coupling, 5, &Streams::new(3), 0);
+    assert_eq!(batch.n_times, 82);
+    let evaluate = |model: EnergyModel| {
+        assert_eq!(model.lanes(), 64);
+        let mut gradient = vec![0.0; model.program.n_parameters()];
+        let losses = GradientEngine::default().evaluate(&model, &batch, &objectives, &[], &mut gradient);
+        (losses.unwrap().by_objective, gradient)
+    };
+    let (found, gradient) = evaluate(initial());
+    let (expected, expected_gradient) = evaluate(initial().on(&Compute::cpu().in_f64()).unwrap());
+    for (a, b) in expected.iter().zip(&found) {
+        assert!((a - b).abs() < 1e-4 * a.abs(), "{a} {b}");
+    }
+    let largest = expected_gradient.iter().fold(0.0_f32, |a, g| a.max(g.abs()));
+    for (a, b) in expected_gradient.iter().zip(&gradient) {
+        assert!((a - b).abs() < 1e-3 * largest, "{a} {b}");
+    }
+}
+
 /// A small model of a chain of four.
 fn between_gaussians(data: &TrainingData, noise: Noise, more: &str) -> EnergyModel {
     let architecture = Architecture::new(vec![0, 1, 1, 0], vec![[0, 1], [1, 2], [2, 3]], noise);

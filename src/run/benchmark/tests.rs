@@ -188,6 +188,11 @@ fn consistency_along_the_process_finds_one_constant() {
     let rne = of("n_times = 2, neighbour_step = 0.2", "{ kind = 'radon_nikodym', weight = 0.3 }");
     let fokker_planck = of("n_times = 5", "{ kind = 'fokker_planck', weight = 0.03 }");
     assert!(rne < 0.3 * alone && fokker_planck < 0.3 * alone, "{alone} {rne} {fokker_planck}");
+    for trace in ["hutchinson", "exact"] {
+        let penalty = format!("{{ kind = 'fokker_planck', trace = '{trace}', weight = 0.03 }}");
+        let found = of("n_times = 2", &penalty);
+        assert!(found < 0.3 * alone, "{trace}: {alone} {found}");
+    }
 }
 
 /// The law itself has no error by any of the measures: all that is compared is compared with the same thing.
