@@ -140,13 +140,16 @@ fn the_gradient_of_a_step_is_the_derivative_of_its_loss() {
 }
 
 fn train(n_threads: usize, interrupt: Option<usize>) -> TrainerState {
+    train_by(&settings(6), n_threads, interrupt)
+}
+
+fn train_by(settings: &TrainSettings, n_threads: usize, interrupt: Option<usize>) -> TrainerState {
     let data = chain(40);
     let data32 = single(&data);
-    let settings = settings(6);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
     pool.install(|| {
         let start =
-            || Trainer::new(model(&data, false), &settings, training_data(&data32), Streams::new(8)).unwrap();
+            || Trainer::new(model(&data, false), settings, training_data(&data32), Streams::new(8)).unwrap();
         let mut trainer = start();
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state.safetensors");
@@ -169,6 +172,43 @@ fn training_ends_in_the_same_bits_on_any_number_of_threads_and_after_a_resume() 
     assert_eq!(reference, train(2, Some(3)));
     assert_eq!(reference, train(1, Some(6)));
     assert_eq!(reference, train(1, Some(9)));
+}
+
+/// The network that says where chains start is part of the state, and gone with its stage.
+#[test]
+fn a_second_network_goes_on_in_the_same_bits() {
+    let text = "[[stages]]
+         name = 'recovery'
+         n_steps = 8
+         batch_size = 40
+         learning_rate = 3e-3
+         times = { n_times = 2 }
+         objectives = [{ kind = 'recovery_likelihood', initialiser = 'network', chain = { n_steps = 3 } }]
+         [[stages]]
+         name = 'score'
+         n_steps = 2
+         batch_size = 40
+         learning_rate = 3e-3
+         objectives = [{ kind = 'denoising_score_matching' }]";
+    let mut settings: TrainSettings = toml::from_str(text).unwrap();
+    let with_both = train_by(&settings, 1, Some(9));
+    assert!(with_both.step == 10 && with_both.initialiser.is_none());
+    settings.stages.truncate(1);
+    let reference = train_by(&settings, 1, None);
+    let network = reference.initialiser.as_ref().unwrap();
+    assert_eq!(network.adam.n_steps, 8);
+    assert!(network.weights != reference.weights && network.weights != reference.average);
+    for (n_threads, interrupt) in [(2, None), (1, Some(3)), (2, Some(7)), (1, Some(8))] {
+        assert_eq!(reference, train_by(&settings, n_threads, interrupt), "{interrupt:?}");
+    }
+    // A network of another size is refused.
+    let data = chain(40);
+    let data32 = single(&data);
+    let mut trainer =
+        Trainer::new(model(&data, false), &settings, training_data(&data32), Streams::new(8)).unwrap();
+    let mut state = reference;
+    state.initialiser.as_mut().unwrap().weights.pop();
+    assert!(trainer.restore(state).unwrap_err().to_string().contains("initialiser"));
 }
 
 #[test]

@@ -211,15 +211,8 @@ mod tests {
         let generators = ["brier", "kl", "least_squares", "itakura_saito"]
             .map(|generator| ("diffusive_classification", format!("generator = '{generator}'")));
         // Steps of differences must be small against ε.
-        let traces = ["weak", "hutchinson", "exact"].map(|trace| {
-            (
-                "fokker_planck",
-                format!(
-                    "trace = '{trace}'
-epsilon = 0.1"
-                ),
-            )
-        });
+        let traces = ["weak", "hutchinson", "exact"].map(|trace| format!("trace = '{trace}'\nepsilon = 0.1"));
+        let traces = traces.map(|settings| ("fokker_planck", settings));
         for (name, settings) in named.chain(generators).chain(traces) {
             let mut table: toml::Table = settings.parse().unwrap();
             table.insert("kind".into(), name.into());
