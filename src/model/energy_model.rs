@@ -76,6 +76,18 @@ impl EnergyModel {
         Ok(self)
     }
 
+    /// Another model of the same program on the same device, with these parameters.
+    pub fn with_weights(&self, values: &[f32]) -> Result<Self> {
+        let mut weights = self.weights.clone();
+        weights.update(&self.program, |weights| weights.copy_from_slice(values));
+        let (architecture, program) = (self.architecture.clone(), self.program.clone());
+        let other = Self::new(architecture, self.length_scale_nm, program, self.time_table.clone(), weights);
+        match &self.device {
+            None => Ok(other),
+            Some(device) => other.on(device.compute()),
+        }
+    }
+
     /// Conformations per chunk of the fused executor, so many that a chunk stays in cache: 64, 32 or 16.
     pub fn lanes(&self) -> usize {
         self.lanes

@@ -67,6 +67,11 @@ impl TensorProgram {
         Ok(this)
     }
 
+    /// Where it is.
+    pub fn compute(&self) -> &Compute {
+        &self.compute
+    }
+
     /// Replaces the parameter vector.
     pub fn set_weights<X: Copy + Into<f64>>(&mut self, weights: &[X]) -> Result<()> {
         assert_eq!(weights.len(), self.program.n_parameters());

@@ -3,17 +3,17 @@
 use rand::Rng as _;
 use rayon::prelude::*;
 
-use super::times::{Coupling, TimeSettings};
+use super::times::{Coupling, TimeSettings, Trace};
 use crate::model::data::{DataPoints, GROUP, TrainingData};
-use crate::potential::Noise;
-use crate::random::{Purpose, Streams};
+use crate::potential::{Noise, Space};
+use crate::random::{Purpose, Rng, Streams};
 
 /// Data points in reduced length, each at K times.
 #[derive(Debug, Clone, Default)]
 pub struct Batch {
     /// Data points.
     pub n_points: usize,
-    /// K.
+    /// K, with points that are displaced from noised data ([`Coupling::n_points`]).
     pub n_times: usize,
     /// Noised conformations, `[point][k][bead][xyz]`.
     pub x: Vec<f64>,
@@ -49,7 +49,8 @@ impl Batch {
             return self.draw_lines(data, noise, chains.is_some(), n_points, streams, step);
         }
         self.progress.clear();
-        let (space, size, k) = (data.space, data.space.dimension(), times.n_times);
+        let (space, size) = (data.space, data.space.dimension());
+        let k = coupling.n_points(times.n_times, space);
         (self.n_points, self.n_times) = (n_points, k);
         self.x.resize(n_points * k * size, 0.0);
         self.noise.resize(n_points * k * size, 0.0);
@@ -80,7 +81,8 @@ impl Batch {
             for point in 0..t.len() / k {
                 let clock = point * k..(point + 1) * k;
                 let quantile = ((group * GROUP + point) as f64 + rng.random::<f64>()) / n_points as f64;
-                times.draw(noise, quantile, &mut rng, &mut t[clock.clone()], &mut levels[clock.clone()]);
+                let drawn = clock.start..clock.start + times.n_times;
+                times.draw(noise, quantile, &mut rng, &mut t[drawn.clone()], &mut levels[drawn]);
                 coupling.arrange(noise, &mut t[clock.clone()]);
                 let end = if data.second.is_some() {
                     point * size..(point + 1) * size
@@ -92,8 +94,12 @@ impl Batch {
                     let at = idx * size;
                     let (before, here) = z.split_at_mut(at);
                     let (before, here) = (&before[clock.start * size..], &mut here[..size]);
-                    space.fill_normal(&mut rng, here);
-                    couple(coupling, noise, &t[clock.start..=idx], before, here);
+                    if coupling.is_displaced(idx - clock.start) {
+                        displace(coupling, space, &mut rng, before, here);
+                    } else {
+                        space.fill_normal(&mut rng, here);
+                        couple(coupling, noise, &t[clock.start..=idx], before, here);
+                    }
                     let t = t[idx];
                     let (a, b, g) = (noise.scale(t), noise.partner_scale(t), noise.deviation(t));
                     let x = &mut x[at..at + size];
@@ -135,6 +141,7 @@ fn couple(coupling: Coupling, noise: &Noise, times: &[f64], before: &[f64], z: &
     let first = &before[..size];
     match coupling {
         Coupling::Independent | Coupling::Gaussian | Coupling::Line(_) => {}
+        Coupling::Twins { trace: Trace::Hutchinson | Trace::Exact, .. } => {}
         // Chains start at the data point.
         Coupling::Chains(_) => z.copy_from_slice(first),
         Coupling::Transition => {
@@ -151,7 +158,7 @@ fn couple(coupling: Coupling, noise: &Noise, times: &[f64], before: &[f64], z: &
             z.iter_mut().zip(first).for_each(|(z, first)| *z = first + step * *z);
         }
         // Points 0 and 1 are z ± ε ξ, as 2 and 3; each is normal as a whole.
-        Coupling::Twins(epsilon) => {
+        Coupling::Twins { trace: Trace::Weak, epsilon } => {
             let norm = (1.0 + epsilon * epsilon).sqrt();
             match k {
                 // Point 0 is z + ε ξ: of the two, given their sum, the difference is drawn here.
@@ -173,6 +180,25 @@ fn couple(coupling: Coupling, noise: &Noise, times: &[f64], before: &[f64], z: &
             }
         }
     }
+}
+
+/// The noise of a displaced point: pairs z ± ε ξ about that of the first point, the noise of the points before it.
+fn displace(coupling: Coupling, space: Space, rng: &mut Rng, before: &[f64], z: &mut [f64]) {
+    let Coupling::Twins { trace, epsilon } = coupling else { return };
+    let size = z.len();
+    let (first, k) = (&before[..size], before.len() / size);
+    if k % 2 == 1 {
+        let twin = &before[(k - 1) * size..];
+        z.iter_mut().zip(first).zip(twin).for_each(|((z, first), twin)| *z = 2.0 * first - twin);
+        return;
+    }
+    z.fill(0.0);
+    match trace {
+        Trace::Exact => z[(k - 2) / 2] = 1.0,
+        _ => z.iter_mut().for_each(|z| *z = if rng.random() { 1.0 } else { -1.0 }),
+    }
+    space.project(z);
+    z.iter_mut().zip(first).for_each(|(z, first)| *z = first + epsilon * *z);
 }
 
 /// z₋ of a pair (z ± ε ξ)/√(1 + ε²) given z₊: regression on z₊, and what it leaves open.

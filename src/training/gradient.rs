@@ -2,7 +2,8 @@
 //!
 //! Energies at a conformation's own time need ∂u/∂x and so all passes; energies at the other times of a
 //! data point need only value and gradient of the parameters. A chunk holds data points with all their
-//! times, so that an objective finds everything of a point in one place.
+//! times, so that an objective finds everything of a point in one place; one that has more of them than
+//! [`EnergyModel::lanes`] is evaluated in several pieces.
 
 use rayon::prelude::*;
 
@@ -92,7 +93,7 @@ impl GradientEngine {
         objectives: &[Weighted],
         offsets: &[f64],
     ) {
-        let points_per_chunk = model.lanes() / batch.n_times;
+        let points_per_chunk = (model.lanes() / batch.n_times).max(1);
         let n_chunks = batch.n_points.div_ceil(points_per_chunk);
         self.groups.resize_with(N_GROUPS, Group::default);
         self.groups.par_iter_mut().enumerate().for_each(|(group_idx, group)| {
@@ -192,8 +193,7 @@ impl<'a> Lanes<'a> {
 
     /// At how many other times each conformation is evaluated.
     fn n_shifts(&self) -> usize {
-        let needed = self.objectives.iter().any(|o| o.objective.needs_cross_energies());
-        if needed { self.n_times - 1 } else { 0 }
+        self.objectives.iter().map(|o| o.objective.n_shifts(self.n_times)).max().unwrap_or(0)
     }
 
     /// The lane `shift` places further within the same data point.
@@ -292,44 +292,54 @@ impl<'a> Lanes<'a> {
 }
 
 impl Group {
-    /// One chunk of at most [`EnergyModel::lanes`] conformations on the fused executor.
+    /// One chunk on the fused executor, in pieces of at most [`EnergyModel::lanes`] conformations.
     fn add_chunk(&mut self, lanes: &Lanes) {
         let model = lanes.model;
         let (program, weights) = (&model.program, model.weights());
-        let (x, t, n_lanes) = (lanes.x, lanes.times, lanes.n_lanes());
+        let (x, t, size, width) = (lanes.x, lanes.times, model.space().dimension(), model.lanes());
         let n_shifts = lanes.n_shifts();
+        // From the pool, so that a thread works in the same memory, still in cache, chunk after chunk.
+        let evaluate = |t: &[f64], x: &[f64]| -> Vec<Workspace> {
+            let pieces = t.chunks(width).zip(x.chunks(width * size));
+            let evaluate = |(t, x): (&[f64], &[f64])| {
+                let mut workspace = model.take_workspace();
+                model.load(&mut workspace, t, x);
+                workspace.forward(program, weights);
+                workspace
+            };
+            pieces.map(evaluate).collect()
+        };
+        let energies_of = |pieces: &[Workspace]| -> Vec<f32> {
+            pieces.iter().flat_map(|workspace| workspace.energies().iter().copied()).collect()
+        };
 
-        let mut own = model.take_workspace();
-        model.load(&mut own, t, x);
-        own.forward(program, weights);
+        let mut own = evaluate(t, x);
         let mut gradients = vec![];
         if lanes.needs_gradients() {
-            own.reverse(program, weights);
             gradients.resize(x.len(), 0.0);
-            model.unload_gradient(&own, t, x, &mut gradients);
+            let pieces = t.chunks(width).zip(x.chunks(width * size)).zip(gradients.chunks_mut(width * size));
+            for (own, ((t, x), gradients)) in own.iter_mut().zip(pieces) {
+                own.reverse(program, weights);
+                model.unload_gradient(own, t, x, gradients);
+            }
         }
-        let mut energies = vec![0.0; n_lanes * lanes.n_times];
-        lanes.store(0, own.energies(), &mut energies);
-        // From the pool, so that a thread works in the same memory, still in cache, chunk after chunk.
-        let mut cross: Vec<Workspace> = (0..n_shifts).map(|_| model.take_workspace()).collect();
-        for (shift, cross) in (1..=n_shifts).zip(&mut cross) {
-            model.load(cross, &lanes.partner_times(shift), x);
-            cross.forward(program, weights);
-            lanes.store(shift, cross.energies(), &mut energies);
+        let mut energies = vec![0.0; lanes.n_lanes() * lanes.n_times];
+        lanes.store(0, &energies_of(&own), &mut energies);
+        let mut cross = Vec::with_capacity(n_shifts);
+        for shift in 1..=n_shifts {
+            let pieces = evaluate(&lanes.partner_times(shift), x);
+            lanes.store(shift, &energies_of(&pieces), &mut energies);
+            cross.push(pieces);
         }
-
-        let mut mirror = lanes.needs_mirror_images().then(|| model.take_workspace());
-        let mirrored = mirror.as_mut().map_or_else(Vec::new, |mirror| {
-            model.load(mirror, t, &lanes.mirror_images());
-            mirror.forward(program, weights);
-            lanes.mirrored_energies(mirror.energies())
-        });
+        let mirror = lanes.needs_mirror_images().then(|| evaluate(t, &lanes.mirror_images()));
+        let mirrored =
+            mirror.as_ref().map_or_else(Vec::new, |mirror| lanes.mirrored_energies(&energies_of(mirror)));
 
         let (losses, offset_gradient) = (&mut self.losses, &mut self.offset_gradient);
         let slopes = lanes.slopes(&gradients, &energies, &mirrored, losses, offset_gradient);
 
         // Lanes beyond the last data point repeat the first one and count for nothing.
-        let mut e = vec![0.0_f32; model.lanes()];
+        let mut e = vec![0.0_f32; own.len() * width];
         let fill = |e: &mut [f32], shift: usize| {
             e.iter_mut()
                 .zip(lanes.slopes_at(shift, &slopes.energies))
@@ -337,27 +347,36 @@ impl Group {
         };
         fill(&mut e, 0);
         if lanes.needs_gradients() {
-            let tangent = own.coordinate_tangent_mut();
-            tangent.fill(0.0);
-            for (lane, direction) in slopes.directions.chunks_exact(model.space().dimension()).enumerate() {
-                model.scatter(lane, direction, tangent);
+            let pieces = slopes.directions.chunks(width * size).zip(e.chunks(width));
+            for (mut own, (directions, e)) in own.into_iter().zip(pieces) {
+                let tangent = own.coordinate_tangent_mut();
+                tangent.fill(0.0);
+                for (lane, direction) in directions.chunks_exact(size).enumerate() {
+                    model.scatter(lane, direction, tangent);
+                }
+                own.tangent(program, weights, Direction::Coordinates);
+                own.reverse_tangent(program, weights, e, &mut self.gradient);
+                model.return_workspace(own);
             }
-            own.tangent(program, weights, Direction::Coordinates);
-            own.reverse_tangent(program, weights, &e, &mut self.gradient);
         } else {
-            own.reverse_energy(program, weights, &e, &mut self.gradient);
+            self.reverse_energies(model, own, &e);
         }
-        for (shift, mut cross) in (1..=n_shifts).zip(cross) {
+        for (shift, cross) in (1..=n_shifts).zip(cross) {
             fill(&mut e, shift);
-            cross.reverse_energy(program, weights, &e, &mut self.gradient);
-            model.return_workspace(cross);
+            self.reverse_energies(model, cross, &e);
         }
-        if let Some(mut mirror) = mirror {
+        if let Some(mirror) = mirror {
             e.iter_mut().zip(&slopes.mirrored).for_each(|(e, slope)| *e = *slope as f32);
-            mirror.reverse_energy(program, weights, &e, &mut self.gradient);
-            model.return_workspace(mirror);
+            self.reverse_energies(model, mirror, &e);
         }
-        model.return_workspace(own);
+    }
+
+    /// Adds the gradient of Σ e u of evaluated pieces.
+    fn reverse_energies(&mut self, model: &EnergyModel, pieces: Vec<Workspace>, e: &[f32]) {
+        for (mut workspace, e) in pieces.into_iter().zip(e.chunks(model.lanes())) {
+            workspace.reverse_energy(&model.program, model.weights(), e, &mut self.gradient);
+            model.return_workspace(workspace);
+        }
     }
 }
 

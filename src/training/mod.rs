@@ -4,7 +4,9 @@ pub mod amortised;
 pub mod batch;
 mod calibration;
 pub mod chains;
+mod conditions;
 pub mod gradient;
+mod initialiser;
 mod lines;
 pub mod objective;
 pub mod optimizer;
@@ -13,6 +15,7 @@ mod settings;
 pub mod times;
 mod trainer;
 
+pub use initialiser::InitialiserState;
 pub use settings::{StageSettings, TrainSettings};
 pub use trainer::{StepReport, Trainer, TrainerState, validate};
 

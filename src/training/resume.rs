@@ -3,10 +3,15 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use super::initialiser::InitialiserState;
 use super::optimizer::Adam;
 use super::trainer::TrainerState;
 use crate::error::{Error, Result};
 use crate::model::checkpoint::{read_tensors_and_metadata, write_tensors};
+
+/// Entries of the network that says where chains start, in stages that have one.
+const INITIALISER: [&str; 3] = ["initialiser_weights", "initialiser_first", "initialiser_second"];
+const INITIALISER_STEPS: &str = "initialiser_steps";
 
 /// Writes a state, atomically.
 pub fn save(path: &Path, state: &TrainerState) -> Result<()> {
@@ -17,7 +22,7 @@ pub fn save(path: &Path, state: &TrainerState) -> Result<()> {
     };
     let (offsets, first, second) =
         (split(&state.offsets), split(&state.offset_moments[0]), split(&state.offset_moments[1]));
-    let tensors: [(&str, &[f32]); 8] = [
+    let mut tensors: Vec<(&str, &[f32])> = vec![
         ("weights", &state.weights),
         ("average", &state.average),
         ("adam_first", &state.adam.first),
@@ -27,10 +32,15 @@ pub fn save(path: &Path, state: &TrainerState) -> Result<()> {
         ("offset_second", &second),
         ("chains", &state.chains),
     ];
-    let metadata = HashMap::from([
+    let mut metadata = HashMap::from([
         ("step".to_string(), state.step.to_string()),
         ("adam_steps".to_string(), state.adam.n_steps.to_string()),
     ]);
+    if let Some(InitialiserState { weights, adam }) = &state.initialiser {
+        let more: [&[f32]; 3] = [weights, &adam.first, &adam.second];
+        tensors.extend(INITIALISER.into_iter().zip(more));
+        metadata.insert(INITIALISER_STEPS.into(), adam.n_steps.to_string());
+    }
     write_tensors(path, &tensors, metadata)
 }
 
@@ -46,7 +56,17 @@ pub fn load(path: &Path) -> Result<TrainerState> {
     let number = |name: &str| -> Result<usize> {
         metadata.get(name).and_then(|text| text.parse().ok()).ok_or_else(|| missing(name))
     };
+    let initialiser = match metadata.contains_key(INITIALISER_STEPS) {
+        false => None,
+        true => {
+            let [weights, first, second] = INITIALISER;
+            let adam =
+                Adam { first: take(first)?, second: take(second)?, n_steps: number(INITIALISER_STEPS)? };
+            Some(InitialiserState { weights: take(weights)?, adam })
+        }
+    };
     Ok(TrainerState {
+        initialiser,
         step: number("step")?,
         weights: take("weights")?,
         average: take("average")?,

@@ -247,7 +247,7 @@ impl StageSettings {
             return Err(Error::config(format!("{place}.objectives"), message, hint));
         }
         // Twins share their time.
-        if matches!(coupling, Coupling::Twins(_)) {
+        if matches!(coupling, Coupling::Twins { .. }) {
             let compares =
                 |o: &&Weighted| o.objective.needs_cross_energies() && o.objective.coupling() != coupling;
             if let Some(other) = objectives.iter().find(compares) {

@@ -140,13 +140,16 @@ fn the_gradient_of_a_step_is_the_derivative_of_its_loss() {
 }
 
 fn train(n_threads: usize, interrupt: Option<usize>) -> TrainerState {
+    train_by(&settings(6), n_threads, interrupt)
+}
+
+fn train_by(settings: &TrainSettings, n_threads: usize, interrupt: Option<usize>) -> TrainerState {
     let data = chain(40);
     let data32 = single(&data);
-    let settings = settings(6);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap();
     pool.install(|| {
         let start =
-            || Trainer::new(model(&data, false), &settings, training_data(&data32), Streams::new(8)).unwrap();
+            || Trainer::new(model(&data, false), settings, training_data(&data32), Streams::new(8)).unwrap();
         let mut trainer = start();
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state.safetensors");
@@ -169,6 +172,43 @@ fn training_ends_in_the_same_bits_on_any_number_of_threads_and_after_a_resume() 
     assert_eq!(reference, train(2, Some(3)));
     assert_eq!(reference, train(1, Some(6)));
     assert_eq!(reference, train(1, Some(9)));
+}
+
+/// The network that says where chains start is part of the state, and gone with its stage.
+#[test]
+fn a_second_network_goes_on_in_the_same_bits() {
+    let text = "[[stages]]
+         name = 'recovery'
+         n_steps = 8
+         batch_size = 40
+         learning_rate = 3e-3
+         times = { n_times = 2 }
+         objectives = [{ kind = 'recovery_likelihood', initialiser = 'network', chain = { n_steps = 3 } }]
+         [[stages]]
+         name = 'score'
+         n_steps = 2
+         batch_size = 40
+         learning_rate = 3e-3
+         objectives = [{ kind = 'denoising_score_matching' }]";
+    let mut settings: TrainSettings = toml::from_str(text).unwrap();
+    let with_both = train_by(&settings, 1, Some(9));
+    assert!(with_both.step == 10 && with_both.initialiser.is_none());
+    settings.stages.truncate(1);
+    let reference = train_by(&settings, 1, None);
+    let network = reference.initialiser.as_ref().unwrap();
+    assert_eq!(network.adam.n_steps, 8);
+    assert!(network.weights != reference.weights && network.weights != reference.average);
+    for (n_threads, interrupt) in [(2, None), (1, Some(3)), (2, Some(7)), (1, Some(8))] {
+        assert_eq!(reference, train_by(&settings, n_threads, interrupt), "{interrupt:?}");
+    }
+    // A network of another size is refused.
+    let data = chain(40);
+    let data32 = single(&data);
+    let mut trainer =
+        Trainer::new(model(&data, false), &settings, training_data(&data32), Streams::new(8)).unwrap();
+    let mut state = reference;
+    state.initialiser.as_mut().unwrap().weights.pop();
+    assert!(trainer.restore(state).unwrap_err().to_string().contains("initialiser"));
 }
 
 #[test]
@@ -239,6 +279,61 @@ fn every_device_gives_the_gradient_of_the_fused_executor() {
                 assert!((a - b).abs() < 1e-3 * largest, "{name}: {a} {b}");
             }
         }
+    }
+}
+
+/// A data point with all axes of 40 dimensions has 82 points, and a chunk 64: it is evaluated in two pieces.
+#[test]
+fn data_points_may_have_more_points_than_a_chunk() {
+    let architecture = Architecture::of_vectors(40, Noise::default());
+    let frames = single(&chain(100));
+    let data = TrainingData::of_frames(architecture.space, &frames);
+    let table: toml::Table = "kind = 'vector'\nhidden = [16, 16]\ntime_splines = 9".parse().unwrap();
+    let network = NETWORKS.build("network", table, &()).unwrap();
+    let initial = || {
+        let streams = Streams::new(4);
+        let mut model = EnergyModel::initial(&*network, architecture.clone(), 1.0, &data, &streams).unwrap();
+        let mut z = vec![0.0; model.program.n_parameters()];
+        crate::random::fill_normal(&mut streams.stream(Purpose::Weights, 1 << 20), &mut z);
+        let moved: Vec<f32> =
+            model.weights().values().iter().zip(&z).map(|(w, z)| w + 0.1 * *z as f32).collect();
+        model.set_weights(&moved).unwrap();
+        model
+    };
+    let settings: TrainSettings = toml::from_str(
+        "[[stages]]
+         name = 'penalty'
+         n_steps = 2
+         batch_size = 5
+         learning_rate = 1e-3
+         times = { n_times = 2 }
+         objectives = [
+            { kind = 'denoising_score_matching' },
+            { kind = 'fokker_planck', trace = 'exact', weight = 0.5 },
+         ]",
+    )
+    .unwrap();
+    settings.validate("train").unwrap();
+    let stage = &settings.stages[0];
+    let objectives = stage.objectives("").unwrap();
+    let mut batch = Batch::default();
+    let coupling = super::gradient::coupling(&objectives);
+    batch.draw(&data, &Noise::default(), &stage.times, coupling, 5, &Streams::new(3), 0);
+    assert_eq!(batch.n_times, 82);
+    let evaluate = |model: EnergyModel| {
+        assert_eq!(model.lanes(), 64);
+        let mut gradient = vec![0.0; model.program.n_parameters()];
+        let losses = GradientEngine::default().evaluate(&model, &batch, &objectives, &[], &mut gradient);
+        (losses.unwrap().by_objective, gradient)
+    };
+    let (found, gradient) = evaluate(initial());
+    let (expected, expected_gradient) = evaluate(initial().on(&Compute::cpu().in_f64()).unwrap());
+    for (a, b) in expected.iter().zip(&found) {
+        assert!((a - b).abs() < 1e-4 * a.abs(), "{a} {b}");
+    }
+    let largest = expected_gradient.iter().fold(0.0_f32, |a, g| a.max(g.abs()));
+    for (a, b) in expected_gradient.iter().zip(&gradient) {
+        assert!((a - b).abs() < 1e-3 * largest, "{a} {b}");
     }
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::chains::Chains;
 use crate::error::{Error, Result};
-use crate::potential::Noise;
+use crate::potential::{Noise, Space};
 use crate::random::Rng;
 
 /// How the K times of a data point are drawn.
@@ -58,9 +58,14 @@ pub enum Coupling {
     Perturbed(f64),
     /// The same time: the second point is drawn from the Gaussian of the second moment of x_t. It is not noised data.
     Gaussian,
-    /// Five points: two pairs x ± ε g ξ about one point at one time, and one point at a time that is a step of
-    /// [`Coupling::TWIN_STEP`] in log(a²/g²) away. All are noised data.
-    Twins(f64),
+    /// Pairs x ± ε g ξ about one point at one time, from whose gradients a Laplacian comes, and a time that is a step of
+    /// [`Coupling::TWIN_STEP`] in log(a²/g²) away.
+    Twins {
+        /// Along which ξ.
+        trace: Trace,
+        /// ε
+        epsilon: f64,
+    },
     /// The same time: the second point is drawn by a chain. It is not noised data.
     Chains(Chains),
     /// The data end alone: a point (1 − l) z + l x₀ of a line from noise to data, paired by optimal transport within
@@ -68,26 +73,66 @@ pub enum Coupling {
     Line(Option<Chains>),
 }
 
+/// Along which directions twins are apart, by whose second derivatives Δu is known: Σ over all axes, or E ξ·∇∇u·ξ.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trace {
+    /// Two normal directions: five points, two pairs and one at the other time, all of them noised data.
+    #[default]
+    Weak,
+    /// Two directions of ±1 in every coordinate, about a point at both times: two points of noised data and two pairs.
+    Hutchinson,
+    /// All coordinate axes, projected onto the space, about a point at both times: two points of noised data and as many pairs
+    /// as there are coordinates.
+    Exact,
+}
+
+impl Trace {
+    /// Points that are displaced from the first one, besides K of noised data.
+    fn n_displaced(self, space: Space) -> usize {
+        match self {
+            Self::Weak => 0,
+            Self::Hutchinson => 4,
+            Self::Exact => 2 * space.dimension(),
+        }
+    }
+}
+
 impl Coupling {
     /// The distance in log(a²/g²) of the time that belongs to twins.
     pub const TWIN_STEP: f64 = 0.05;
 
-    /// K, where it is fixed.
+    /// K of the configuration, where it is fixed.
     pub fn n_times(self) -> Option<usize> {
         match self {
             Self::Independent => None,
             Self::Transition | Self::Perturbed(_) | Self::Gaussian | Self::Chains(_) => Some(2),
-            Self::Twins(_) => Some(5),
+            Self::Twins { trace: Trace::Weak, .. } => Some(5),
+            Self::Twins { .. } => Some(2),
             Self::Line(chains) => Some(if chains.is_some() { 3 } else { 1 }),
         }
     }
 
-    /// How many of K points are noised data; these come first.
-    pub fn n_data(self, n_times: usize) -> usize {
+    /// How many points a data point becomes, with those that are displaced, where the configuration says K.
+    pub fn n_points(self, n_times: usize, space: Space) -> usize {
+        match self {
+            Self::Twins { trace, .. } => n_times + trace.n_displaced(space),
+            _ => n_times,
+        }
+    }
+
+    /// Whether a point is displaced from one before it and needs no noise of its own.
+    pub fn is_displaced(self, k: usize) -> bool {
+        k > 1 && matches!(self, Self::Twins { trace: Trace::Hutchinson | Trace::Exact, .. })
+    }
+
+    /// How many of so many points are noised data; these come first.
+    pub fn n_data(self, n_points: usize) -> usize {
         match self {
             Self::Perturbed(_) | Self::Gaussian | Self::Chains(_) => 1,
+            Self::Twins { trace: Trace::Hutchinson | Trace::Exact, .. } => 2,
             Self::Line(_) => 0,
-            _ => n_times,
+            _ => n_points,
         }
     }
 
@@ -100,20 +145,20 @@ impl Coupling {
         }
     }
 
-    /// Makes drawn times those of the coupling.
+    /// Makes drawn times those of the coupling, for all points of a data point.
     pub fn arrange(self, noise: &Noise, times: &mut [f64]) {
         match self {
             Self::Independent => {}
             Self::Transition => times.sort_by(f64::total_cmp),
             Self::Perturbed(_) | Self::Gaussian | Self::Chains(_) => times.fill(times[0]),
             Self::Line(_) => times.fill(noise.time_range().0),
-            Self::Twins(_) => {
+            Self::Twins { trace, .. } => {
                 let here = noise.log_snr(times[0]);
                 let further = noise.time_at_log_snr(here - Self::TWIN_STEP);
                 let is_inside = further < noise.time_range().1;
                 let step = if is_inside { -Self::TWIN_STEP } else { Self::TWIN_STEP };
                 times.fill(times[0]);
-                times[4] = noise.time_at_log_snr(here + step);
+                times[if trace == Trace::Weak { 4 } else { 1 }] = noise.time_at_log_snr(here + step);
             }
         }
     }

@@ -3,6 +3,7 @@
 use super::batch::Batch;
 use super::calibration::calibrate;
 use super::gradient::{GradientEngine, Weighted, coupling};
+use super::initialiser::{Initialiser, InitialiserState};
 use super::optimizer::{self, Adam};
 use super::settings::{StageSettings, TrainSettings};
 use crate::error::{Error, Result};
@@ -26,6 +27,8 @@ pub struct Trainer<'a> {
     engine: GradientEngine,
     batch: Batch,
     gradient: Vec<f32>,
+    /// Where a stage has one; made anew from its state.
+    initialiser: Option<Initialiser>,
 }
 
 /// All that changes during training; a resumed run goes on from it and ends in the same bits.
@@ -45,6 +48,8 @@ pub struct TrainerState {
     pub offset_moments: [Vec<f64>; 2],
     /// Where persistent chains of the current stage are; not a number where one has not begun.
     pub chains: Vec<f32>,
+    /// The network that says where chains of the current stage start, where they have one.
+    pub initialiser: Option<InitialiserState>,
 }
 
 /// What one step did.
@@ -82,6 +87,7 @@ impl<'a> Trainer<'a> {
             offsets: vec![],
             offset_moments: [vec![], vec![]],
             chains: vec![],
+            initialiser: None,
         };
         let stages = settings.stages.iter().enumerate();
         let objectives = stages
@@ -125,6 +131,7 @@ impl<'a> Trainer<'a> {
             engine: GradientEngine::default(),
             batch: Batch::default(),
             gradient: vec![0.0; n],
+            initialiser: None,
         })
     }
 
@@ -137,7 +144,11 @@ impl<'a> Trainer<'a> {
                 state.weights.len().to_string(),
             ));
         }
+        if let Some(initialiser) = &state.initialiser {
+            initialiser.check(self.gradient.len())?;
+        }
         self.model.set_weights(&state.weights)?;
+        self.initialiser = None;
         self.state = state;
         Ok(())
     }
@@ -181,6 +192,12 @@ impl<'a> Trainer<'a> {
             let n_kept =
                 chains.map_or(0, |chains| chains.n_kept(stage.batch_size, self.data.space.dimension()));
             state.chains = vec![f32::NAN; n_kept];
+            let has_network = chains.is_some_and(|chains| chains.needs_network());
+            state.initialiser = has_network.then(|| InitialiserState::new(state.average.clone()));
+            self.initialiser = None;
+        }
+        if let (Some(initialiser), None) = (&state.initialiser, &self.initialiser) {
+            self.initialiser = Some(Initialiser::new(&self.model, initialiser)?);
         }
         let (noise, step) = (*self.model.noise(), state.step as u64);
         let objectives = &self.objectives[stage_idx];
@@ -189,7 +206,12 @@ impl<'a> Trainer<'a> {
         self.batch.draw(&self.data, &noise, &stage.times, coupling, points, &self.streams, step);
         let mut kept = state.chains.clone();
         if let Some(chains) = coupling.chains() {
-            chains.draw(&self.model, &mut self.batch, &mut kept, &self.streams.derive(CHAINS), step)?;
+            let streams = self.streams.derive(CHAINS);
+            let guide = self.initialiser.as_ref().map(|initialiser| &initialiser.model);
+            let lesson = chains.draw(&self.model, guide, &mut self.batch, &mut kept, &streams, step)?;
+            if let (Some(initialiser), Some(lesson)) = (&mut self.initialiser, lesson) {
+                initialiser.learn(&lesson, self.settings.gradient_clip)?;
+            }
         }
         let losses =
             self.engine.evaluate(&self.model, &self.batch, objectives, &state.offsets, &mut self.gradient)?;
@@ -207,6 +229,9 @@ impl<'a> Trainer<'a> {
             self.model.set_weights(&state.weights)?;
             optimizer::average(&mut state.average, &state.weights, self.settings.ema_decay, state.step);
             step_offsets(state, rate, &losses.offset_gradient);
+            if let (Some(initialiser), Some(state)) = (&mut self.initialiser, &mut state.initialiser) {
+                initialiser.step(&self.settings.adam, rate, state)?;
+            }
             state.chains = kept;
             state.step += 1;
         }

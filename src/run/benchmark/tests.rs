@@ -113,6 +113,7 @@ fn contrast_with_chains_finds_the_law_at_each_time() {
         format!("{{ kind = 'persistent_contrastive_divergence', n_chains = 4, {chain} }}"),
         format!("{{ kind = 'recovery_likelihood', {chain} }}"),
         format!("{{ kind = 'recovery_likelihood', initialiser = 'reverse_step', {chain} }}"),
+        format!("{{ kind = 'recovery_likelihood', initialiser = 'network', {chain} }}"),
     ];
     for objective in &objectives {
         let of = |steps| trained(steps, "n_times = 2", objective).variance_within_levels;
@@ -188,6 +189,11 @@ fn consistency_along_the_process_finds_one_constant() {
     let rne = of("n_times = 2, neighbour_step = 0.2", "{ kind = 'radon_nikodym', weight = 0.3 }");
     let fokker_planck = of("n_times = 5", "{ kind = 'fokker_planck', weight = 0.03 }");
     assert!(rne < 0.3 * alone && fokker_planck < 0.3 * alone, "{alone} {rne} {fokker_planck}");
+    for trace in ["hutchinson", "exact"] {
+        let penalty = format!("{{ kind = 'fokker_planck', trace = '{trace}', weight = 0.03 }}");
+        let found = of("n_times = 2", &penalty);
+        assert!(found < 0.3 * alone, "{trace}: {alone} {found}");
+    }
 }
 
 /// The law itself has no error by any of the measures: all that is compared is compared with the same thing.
@@ -265,6 +271,8 @@ fn suites_are_valid_and_mistakes_are_named() {
     assert_eq!(learned(suite("mixtures_small").unwrap()), [Learns::DataEnd, Learns::Generator]);
     assert_eq!(learned(&text), [Learns::Generator, Learns::Generator]);
     assert!(with("times = { n_times = 5 }", "times = { n_times = 3 }").contains("must be 5"));
+    let exact = "kind = \"fokker_planck\", trace = \"exact\",";
+    assert!(with("kind = \"fokker_planck\",", exact).contains("must be 2"));
     assert!(
         with("n_seeds = 1", "n_seeds = 1\nproblems = [\"nothing\"]").contains("known: two_modes_2d_8sigma")
     );

@@ -55,7 +55,7 @@ pub static OBJECTIVES: Registry<dyn Objective, ()> = Registry::new(
 pub struct Point<'a> {
     /// 3n − 3.
     pub degrees_of_freedom: usize,
-    /// t_k, K of them.
+    /// t_k, K of them, with points that are displaced from noised data.
     pub times: &'a [f64],
     /// g(t_k).
     pub deviations: &'a [f64],
@@ -125,6 +125,11 @@ pub trait Objective: Send + Sync {
     /// Does it read energies at other times than the conformation's own?
     fn needs_cross_energies(&self) -> bool;
 
+    /// How many of the points after its own, in turn, lend every point their times: all, or those it reads u(x_k, t_j) at.
+    fn n_shifts(&self, n_points: usize) -> usize {
+        if self.needs_cross_energies() { n_points - 1 } else { 0 }
+    }
+
     /// How the K points must belong together.
     fn coupling(&self) -> Coupling {
         Coupling::Independent
@@ -177,12 +182,14 @@ fn softplus(x: f64) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::potential::Space;
     use crate::random::{Purpose, Streams, fill_normal};
 
     /// Derivatives of every objective are finite differences of its loss.
     #[test]
     fn cotangents_are_derivatives() {
-        let (most, n) = (5, 12);
+        let (most, n) = (26, 12);
+        let space = Space::Centered { n_particles: 4 };
         let mut rng = Streams::new(5).stream(Purpose::Walker, 0);
         let mut normal = |len: usize| {
             let mut buffer = vec![0.0; len];
@@ -191,18 +198,27 @@ mod tests {
         };
         let [noise, gradients, scores, displacements, positions] = [(); 5].map(|()| normal(most * n));
         let (energies, offsets, mirrored) = (normal(most * most), normal(most), normal(most));
-        let (times, deviations) = ([0.01, 0.3, 0.7, 0.75, 0.8], [0.1, 0.5, 0.9, 0.92, 0.95]);
+        // The first three are distinct, and so are the later ones, which are closer.
+        let time = |k: usize| [0.01, 0.3, 0.7].get(k).copied().unwrap_or(0.7 + 0.01 * k as f64);
+        let times: Vec<f64> = (0..most).map(time).collect();
+        let deviations: Vec<f64> = times.iter().map(|t| (0.2 + 0.7 * t).sqrt()).collect();
         let scales: Vec<f64> = deviations.iter().map(|g: &f64| (1.0 - g * g).sqrt()).collect();
-        let progress = [0.9, 0.2, 0.4, 0.5, 0.6];
-        let (diffusions, drifts) = ([0.3, 6.0, 14.0, 15.0, 16.0], [-0.15, -3.0, -7.0, -7.5, -8.0]);
+        let progress: Vec<f64> = (0..most).map(|k| (0.9 + 0.3 * k as f64) % 1.0).collect();
+        let diffusions: Vec<f64> = times.iter().map(|t| 0.1 + 19.9 * t).collect();
+        let drifts: Vec<f64> = diffusions.iter().map(|diffusion| -0.5 * diffusion).collect();
+        let variances = vec![1.0; most];
         let named = OBJECTIVES.entries.iter().map(|entry| (entry.name, entry.example.to_string()));
         let generators = ["brier", "kl", "least_squares", "itakura_saito"]
             .map(|generator| ("diffusive_classification", format!("generator = '{generator}'")));
-        for (name, settings) in named.chain(generators) {
+        // Steps of differences must be small against ε.
+        let traces = ["weak", "hutchinson", "exact"].map(|trace| format!("trace = '{trace}'\nepsilon = 0.1"));
+        let traces = traces.map(|settings| ("fokker_planck", settings));
+        for (name, settings) in named.chain(generators).chain(traces) {
             let mut table: toml::Table = settings.parse().unwrap();
             table.insert("kind".into(), name.into());
             let objective = OBJECTIVES.build("objective", table, &()).unwrap();
-            let k = objective.coupling().n_times().unwrap_or(3);
+            let coupling = objective.coupling();
+            let k = coupling.n_points(coupling.n_times().unwrap_or(3), space);
             let loss = |[gradients, energies, offsets, mirrored]: [&[f64]; 4],
                         out: Option<[&mut [f64]; 4]>| {
                 let point = Point {
@@ -212,8 +228,8 @@ mod tests {
                     scales: &scales[..k],
                     diffusions: &diffusions[..k],
                     drifts: &drifts[..k],
-                    variances: &[1.0; 5][..k],
-                    n_data: objective.coupling().n_data(k),
+                    variances: &variances[..k],
+                    n_data: coupling.n_data(k),
                     positions: &positions[..k * n],
                     noise: &noise[..k * n],
                     scores: &scores[..k * n],

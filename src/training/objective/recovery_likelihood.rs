@@ -9,8 +9,9 @@
 //! makes the law so narrow that a short chain draws from it, and modes are joined where y could have come from several: the chain
 //! must cross between them for their weights to be learned. Chains that are too short to forget their start leave a bias,
 //! since it is not at data. `initialiser` says where they start: `gaussian` at a draw from what y would have been if data
-//! were Gaussian, `reverse_step` at a reverse step of the learned score from y, which has learned what the chains found
-//! (in place of the second network of Zhu et al. 2024).
+//! were Gaussian, `reverse_step` at a reverse step of the learned score from y, `network` at that of a second network
+//! which learns from where chains ended, for one more gradient and one more step of score matching per point (cooperative
+//! diffusion recovery likelihood, Zhu et al. 2024; `training::initialiser`).
 
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +19,7 @@ use super::contrastive_divergence::{check_penalty, contrast};
 use super::{Cotangent, Coupling, Objective, Point};
 use crate::error::{Error, Result};
 use crate::registry::Settings;
-use crate::training::chains::{ChainSettings, Chains, Start};
+use crate::training::chains::{ChainSettings, Chains, Proposal, Start};
 
 /// Settings of the recovery likelihood.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,26 +30,15 @@ pub struct RecoveryLikelihood {
     /// How much noisier y is, in log(a²/g²); where that is less noise than modes are wide, it has as much as they are.
     pub distance: f64,
     /// Where chains start.
-    pub initialiser: Initialiser,
+    pub initialiser: Proposal,
     /// α of the penalty on (u(x) − u(x⁻))².
     pub penalty: f64,
-}
-
-/// Where chains of the recovery likelihood start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Initialiser {
-    /// At a draw from what the noisier point would have been if data were Gaussian.
-    #[default]
-    Gaussian,
-    /// At a reverse step of the learned score from it.
-    ReverseStep,
 }
 
 impl Default for RecoveryLikelihood {
     fn default() -> Self {
         let chain = ChainSettings { n_steps: 20, ..ChainSettings::default() };
-        Self { chain, distance: 1.0, initialiser: Initialiser::default(), penalty: 0.0 }
+        Self { chain, distance: 1.0, initialiser: Proposal::default(), penalty: 0.0 }
     }
 }
 
@@ -85,8 +75,7 @@ impl Objective for RecoveryLikelihood {
     }
 
     fn coupling(&self) -> Coupling {
-        let from_reverse_step = self.initialiser == Initialiser::ReverseStep;
-        let start = Start::Recovery { distance: self.distance, from_reverse_step };
+        let start = Start::Recovery { distance: self.distance, proposal: self.initialiser };
         Coupling::Chains(Chains { moves: self.chain, start })
     }
 
