@@ -165,7 +165,7 @@ fn of_molecule(table: &MoleculeTable, molecule: &Molecule) -> Section {
     let is_of = |(name, _): &&(String, Ranking)| *name == molecule.settings.name;
     for (_, ranking) in table.rankings.iter().filter(is_of) {
         let header = ["Method", "JS farther than the closest / nat"];
-        let mut cells = page::Table::new(format!("Ranking, {}", ranking.set), header).with_words(0);
+        let mut cells = page::Table::new(format!("Ranking, {}", ranking.title()), header).with_words(0);
         cells.rows.push(vec![ranking.best.clone(), "closest".into()]);
         for (label, difference, error) in &ranking.others {
             cells.rows.push(vec![label.clone(), number::with_error(*difference, Some(*error))]);

@@ -10,6 +10,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::Learned;
+use super::molecule_table::ENSEMBLES;
 use crate::comparison::Compared;
 use crate::error::Result;
 use crate::run::summary::{or_nan, read_rows};
@@ -76,9 +77,14 @@ impl Ranking {
         (!others.is_empty()).then(|| Self { set, best: best.to_string(), others })
     }
 
+    /// How its set was drawn.
+    pub fn title(&self) -> &'static str {
+        ENSEMBLES.iter().find(|(set, _)| *set == self.set).map_or(self.set, |(_, title)| title)
+    }
+
     /// One sentence.
     pub fn sentence(&self, molecule: &str) -> String {
-        let mut text = format!("{molecule}, {}: {} is closest", self.set, self.best);
+        let mut text = format!("{molecule}, {}: {} is closest", self.title(), self.best);
         for (label, difference, error) in &self.others {
             let resolved = if *difference > 2.0 * error { "" } else { ", not resolved" };
             let _ = write!(text, "; {label} {difference:.4} ± {error:.4} farther{resolved}");
