@@ -24,12 +24,17 @@ fn a_suite_runs_resumes_and_repeats_itself() {
 
     let report = home.path().join("whole/report");
     let table = std::fs::read_to_string(report.join("table.csv")).unwrap();
-    // Four methods on both problems, five on one.
-    assert_eq!(table.lines().count(), 1 + 2 * 4 + 5, "{table}");
+    // Five methods on both problems, five on one.
+    assert_eq!(table.lines().count(), 1 + 2 * 5 + 5, "{table}");
     assert!(table.starts_with("problem,method,n_seeds,n_modes,weight_error,"), "{table}");
     assert!(
         std::fs::read_to_string(report.join("table.md")).unwrap().contains("| checkerboard | DSM + RNE |")
     );
+    // The modes are the states of the classifier: two dark squares of four here.
+    let board = std::fs::read_to_string(home.path().join("whole/checkerboard.jem.1/loss.csv")).unwrap();
+    let column = board.lines().next().unwrap().split(',').position(|name| name == "state_classification");
+    let last = board.lines().last().unwrap().split(',').nth(column.unwrap()).unwrap();
+    assert!(last.parse::<f64>().unwrap() < 2.0_f64.ln(), "{last}");
     assert!(report.join("report.html").is_file());
     // Five of reverse diffusion, four of particles, and generators before and after recovery, on both problems.
     let few_step = std::fs::read_to_string(report.join("few_step.csv")).unwrap();

@@ -36,8 +36,13 @@ fn the_fixed_point_of_diffusive_classification_is_mbar() {
         let mut sum = vec![0.0; n_levels];
         for group in 0..n {
             let mut unused = vec![0.0; n_levels * n_levels];
-            let mut cotangent =
-                Cotangent { gradients: &mut [], energies: &mut unused, mirrored: &mut [], offsets: &mut sum };
+            let mut cotangent = Cotangent {
+                gradients: &mut [],
+                energies: &mut unused,
+                mirrored: &mut [],
+                of_state: &mut [],
+                offsets: &mut sum,
+            };
             let point = Point {
                 progress: &[],
                 drifts: &[-1.0; 16],
@@ -55,6 +60,7 @@ fn the_fixed_point_of_diffusive_classification_is_mbar() {
                 gradients: &[],
                 energies: &energies[group * n_levels * n_levels..][..n_levels * n_levels],
                 mirrored: &[],
+                of_state: &[],
                 offsets,
             };
             objective.add(&point, 1.0 / n as f64, &mut cotangent);

@@ -17,6 +17,8 @@ pub struct End<'a> {
     pub frames: &'a [f32],
     /// ∂ log p/∂x at each of them, that is forces in kT per unit of reduced length; empty where unknown.
     pub scores: &'a [f32],
+    /// The state of each of them; empty where unknown.
+    pub states: &'a [usize],
 }
 
 /// How conformations of two ensembles are paired.
@@ -57,6 +59,8 @@ pub struct DataPoints {
     pub first_scores: Vec<f64>,
     /// ∂ log p₁/∂x at x₁; empty where unknown.
     pub second_scores: Vec<f64>,
+    /// The state of x₀; empty where unknown.
+    pub states: Vec<usize>,
 }
 
 /// Most points that are drawn together, and among which an optimal pairing is sought.
@@ -65,7 +69,7 @@ pub const GROUP: usize = 64;
 impl<'a> TrainingData<'a> {
     /// One ensemble without forces.
     pub fn of_frames(space: Space, frames: &'a [f32]) -> Self {
-        let first = End { frames, scores: &[] };
+        let first = End { frames, ..End::default() };
         Self { space, first, second: None, pairing: Pairing::default() }
     }
 
@@ -76,6 +80,15 @@ impl<'a> TrainingData<'a> {
             if end.frames.is_empty() || !end.frames.len().is_multiple_of(size) {
                 let expected = format!("conformations of {size} numbers, at least one");
                 return Err(Error::invalid("training frames", expected, end.frames.len().to_string()));
+            }
+            let n_frames = end.frames.len() / size;
+            if !end.states.is_empty() && end.states.len() != n_frames {
+                let expected = format!("{n_frames}, one for each, or none");
+                return Err(Error::invalid(
+                    "states of training frames",
+                    expected,
+                    end.states.len().to_string(),
+                ));
             }
             if !end.scores.is_empty() && end.scores.len() != end.frames.len() {
                 let expected = format!("{}, as many as coordinates, or none", end.frames.len());
@@ -117,6 +130,10 @@ impl<'a> TrainingData<'a> {
         let size = self.space.dimension();
         gather(self.first.frames, chosen, size, &mut points.first);
         gather(self.first.scores, chosen, size, &mut points.first_scores);
+        points.states.clear();
+        if !self.first.states.is_empty() {
+            points.states.extend(chosen.iter().map(|&idx| self.first.states[idx]));
+        }
         points.second.clear();
         points.second_scores.clear();
         let Some(second) = self.second else { return };
@@ -269,7 +286,7 @@ mod tests {
         let space = Space::Centered { n_particles: 2 };
         let frames: Vec<f32> = (0..80).flat_map(|k| [k as f32, 0.0, 0.0, -(k as f32), 0.0, 0.0]).collect();
         let scores: Vec<f32> = frames.iter().map(|x| -2.0 * x).collect();
-        let end = End { frames: &frames, scores: &scores };
+        let end = End { frames: &frames, scores: &scores, ..End::default() };
         let data = |pairing| TrainingData { space, first: end, second: Some(end), pairing };
         let mut points = DataPoints::default();
         let mut rng = Streams::new(3).stream(Purpose::Batch, 0);

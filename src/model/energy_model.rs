@@ -117,6 +117,28 @@ impl EnergyModel {
         device.batch(x, &self.time_rows(t, TimeTable::fill))
     }
 
+    /// Conformations with their times and the state of each of which the energy is asked for, on the device.
+    pub fn upload_with_states(
+        &self,
+        device: &TensorProgram,
+        t: &[f64],
+        x: &[f64],
+        states: &[usize],
+    ) -> Result<Batch> {
+        let mut rows = self.time_rows(t, TimeTable::fill);
+        let first = self.program.states().start;
+        let of_lanes = rows.chunks_exact_mut(self.time_table.n_rows()).zip(states);
+        of_lanes.for_each(|(row, state)| row[first + state] = 1.0);
+        device.batch(x, &rows)
+    }
+
+    fn upload_of(&self, device: &TensorProgram, state: Option<usize>, t: &[f64], x: &[f64]) -> Result<Batch> {
+        match state {
+            None => self.upload(device, t, x),
+            Some(state) => self.upload_with_states(device, t, x, &vec![state; t.len()]),
+        }
+    }
+
     fn time_rows(&self, t: &[f64], fill: impl Fn(&TimeTable, f64, &mut [f32])) -> Vec<f32> {
         let n_rows = self.time_table.n_rows();
         let mut rows = vec![0.0; t.len() * n_rows];
@@ -127,6 +149,11 @@ impl EnergyModel {
     /// How data become noise.
     pub fn noise(&self) -> &Noise {
         &self.architecture.noise
+    }
+
+    /// States that the energy tells from each other; 0 for most networks.
+    pub fn n_states(&self) -> usize {
+        self.program.states().len()
     }
 
     /// Degrees of freedom, 3n − 3.
@@ -188,6 +215,18 @@ impl EnergyModel {
         workspace.set_times(&rows);
     }
 
+    /// Loads a chunk and asks for the energy of one state of each conformation.
+    pub fn load_with_states<X: Copy + Into<f64>>(
+        &self,
+        workspace: &mut Workspace,
+        t: &[f64],
+        x: &[X],
+        states: &[usize],
+    ) {
+        self.load(workspace, t, x);
+        workspace.choose(self.program.states(), states);
+    }
+
     /// The Gaussian part of u.
     pub fn gaussian_energy(&self, t: f64, x: &[f64]) -> f64 {
         let (stiffness, constant) = self.gaussian(t);
@@ -228,9 +267,10 @@ impl EnergyModel {
         self.add_gaussian_gradient(t, x, gradient);
     }
 
-    /// Calls `run` on chunks of u, with the matching times, conformations and gradients.
+    /// Calls `run` on chunks of u, with the matching times, conformations and gradients, of one state or of all together.
     fn for_chunks<'a>(
         &self,
+        state: Option<usize>,
         lambda: &'a [f64],
         x: &'a [f64],
         u: &'a mut [f64],
@@ -240,7 +280,10 @@ impl EnergyModel {
         let size = self.space().dimension();
         let run = |t: &[f64], x: &[f64], u: &mut [f64], gradient: Option<&mut [f64]>| {
             let mut workspace = self.take_workspace();
-            self.load(&mut workspace, t, x);
+            match state {
+                None => self.load(&mut workspace, t, x),
+                Some(state) => self.load_with_states(&mut workspace, t, x, &[state]),
+            }
             workspace.forward(&self.program, &self.weights);
             run(&mut workspace, t, x, u, gradient);
             self.return_workspace(workspace);
@@ -258,6 +301,94 @@ impl EnergyModel {
     fn add_gaussian_energies(&self, t: &[f64], x: &[f64], u: &mut [f64]) {
         let frames = x.chunks_exact(self.space().dimension());
         u.iter_mut().zip(t).zip(frames).for_each(|((u, &t), x)| *u += self.gaussian_energy(t, x));
+    }
+
+    /// u(x, t, y) of one state, or u(x, t).
+    pub(super) fn energies_of(
+        &self,
+        state: Option<usize>,
+        lambda: &[f64],
+        x: &[f64],
+        u: &mut [f64],
+    ) -> Result<()> {
+        if let Some(device) = &self.device {
+            let size = self.space().dimension();
+            let parts = lambda.chunks(DEVICE_BATCH).zip(x.chunks(DEVICE_BATCH * size));
+            for ((t, x), u) in parts.zip(u.chunks_mut(DEVICE_BATCH)) {
+                u.copy_from_slice(&device.energies(&self.upload_of(device, state, t, x)?)?);
+            }
+        } else {
+            self.for_chunks(state, lambda, x, u, None, |workspace, _, _, u, _| {
+                copy_lanes(workspace.energies(), u)
+            });
+        }
+        self.add_gaussian_energies(lambda, x, u);
+        Ok(())
+    }
+
+    /// The same with ∂u/∂x.
+    pub(super) fn energies_and_gradients_of(
+        &self,
+        state: Option<usize>,
+        lambda: &[f64],
+        x: &[f64],
+        u: &mut [f64],
+        gradient: &mut [f64],
+    ) -> Result<()> {
+        if let Some(device) = &self.device {
+            let size = self.space().dimension();
+            let parts = lambda.chunks(DEVICE_BATCH).zip(x.chunks(DEVICE_BATCH * size));
+            let results = u.chunks_mut(DEVICE_BATCH).zip(gradient.chunks_mut(DEVICE_BATCH * size));
+            for ((t, x), (u, gradient)) in parts.zip(results) {
+                let (energies, gradients) = device.evaluate(&self.upload_of(device, state, t, x)?)?;
+                u.copy_from_slice(&energies);
+                gradient.copy_from_slice(&gradients);
+                self.add_gaussian_gradient(t, x, gradient);
+            }
+        } else {
+            self.for_chunks(state, lambda, x, u, Some(gradient), |workspace, t, x, u, gradient| {
+                copy_lanes(workspace.energies(), u);
+                if let Some(gradient) = gradient {
+                    workspace.reverse(&self.program, &self.weights);
+                    self.unload_gradient(workspace, t, x, gradient);
+                }
+            });
+        }
+        self.add_gaussian_energies(lambda, x, u);
+        Ok(())
+    }
+
+    /// ∂u/∂t of one state, or of all together.
+    pub(super) fn lambda_derivatives_of(
+        &self,
+        state: Option<usize>,
+        lambda: &[f64],
+        x: &[f64],
+        du_dlambda: &mut [f64],
+    ) -> Result<()> {
+        let size = self.space().dimension();
+        if let Some(device) = &self.device {
+            let parts = lambda.chunks(DEVICE_BATCH).zip(x.chunks(DEVICE_BATCH * size));
+            for ((t, x), du_dt) in parts.zip(du_dlambda.chunks_mut(DEVICE_BATCH)) {
+                let rates = self.time_rows(t, TimeTable::fill_rate);
+                let batch = self.upload_of(device, state, t, x)?;
+                du_dt.copy_from_slice(&device.tangent(&batch, Direction::Time, &rates)?);
+            }
+        } else {
+            let n_rows = self.time_table.n_rows();
+            self.for_chunks(state, lambda, x, du_dlambda, None, |workspace, t, _, du_dt, _| {
+                let rates = self.time_rows(t, TimeTable::fill_rate);
+                for lane in 0..self.lanes {
+                    let source = if lane < t.len() { lane } else { 0 };
+                    workspace.set_time_tangent(lane, &rates[source * n_rows..][..n_rows]);
+                }
+                workspace.tangent(&self.program, &self.weights, Direction::Time);
+                copy_lanes(workspace.energy_tangents(), du_dt);
+            });
+        }
+        let frames = x.chunks_exact(size).zip(lambda);
+        du_dlambda.iter_mut().zip(frames).for_each(|(du_dt, (x, &t))| *du_dt += self.gaussian_rate(t, x));
+        Ok(())
     }
 }
 
@@ -279,17 +410,7 @@ impl PotentialPath for EnergyModel {
     }
 
     fn energies(&self, lambda: &[f64], x: &[f64], u: &mut [f64]) -> Result<()> {
-        if let Some(device) = &self.device {
-            let size = self.space().dimension();
-            let parts = lambda.chunks(DEVICE_BATCH).zip(x.chunks(DEVICE_BATCH * size));
-            for ((t, x), u) in parts.zip(u.chunks_mut(DEVICE_BATCH)) {
-                u.copy_from_slice(&device.energies(&self.upload(device, t, x)?)?);
-            }
-        } else {
-            self.for_chunks(lambda, x, u, None, |workspace, _, _, u, _| copy_lanes(workspace.energies(), u));
-        }
-        self.add_gaussian_energies(lambda, x, u);
-        Ok(())
+        self.energies_of(None, lambda, x, u)
     }
 
     fn energies_and_gradients(
@@ -299,52 +420,10 @@ impl PotentialPath for EnergyModel {
         u: &mut [f64],
         gradient: &mut [f64],
     ) -> Result<()> {
-        if let Some(device) = &self.device {
-            let size = self.space().dimension();
-            let parts = lambda.chunks(DEVICE_BATCH).zip(x.chunks(DEVICE_BATCH * size));
-            let results = u.chunks_mut(DEVICE_BATCH).zip(gradient.chunks_mut(DEVICE_BATCH * size));
-            for ((t, x), (u, gradient)) in parts.zip(results) {
-                let (energies, gradients) = device.evaluate(&self.upload(device, t, x)?)?;
-                u.copy_from_slice(&energies);
-                gradient.copy_from_slice(&gradients);
-                self.add_gaussian_gradient(t, x, gradient);
-            }
-        } else {
-            self.for_chunks(lambda, x, u, Some(gradient), |workspace, t, x, u, gradient| {
-                copy_lanes(workspace.energies(), u);
-                if let Some(gradient) = gradient {
-                    workspace.reverse(&self.program, &self.weights);
-                    self.unload_gradient(workspace, t, x, gradient);
-                }
-            });
-        }
-        self.add_gaussian_energies(lambda, x, u);
-        Ok(())
+        self.energies_and_gradients_of(None, lambda, x, u, gradient)
     }
 
     fn lambda_derivatives(&self, lambda: &[f64], x: &[f64], du_dlambda: &mut [f64]) -> Result<()> {
-        let size = self.space().dimension();
-        if let Some(device) = &self.device {
-            let parts = lambda.chunks(DEVICE_BATCH).zip(x.chunks(DEVICE_BATCH * size));
-            for ((t, x), du_dt) in parts.zip(du_dlambda.chunks_mut(DEVICE_BATCH)) {
-                let rates = self.time_rows(t, TimeTable::fill_rate);
-                let batch = self.upload(device, t, x)?;
-                du_dt.copy_from_slice(&device.tangent(&batch, Direction::Time, &rates)?);
-            }
-        } else {
-            let n_rows = self.time_table.n_rows();
-            self.for_chunks(lambda, x, du_dlambda, None, |workspace, t, _, du_dt, _| {
-                let rates = self.time_rows(t, TimeTable::fill_rate);
-                for lane in 0..self.lanes {
-                    let source = if lane < t.len() { lane } else { 0 };
-                    workspace.set_time_tangent(lane, &rates[source * n_rows..][..n_rows]);
-                }
-                workspace.tangent(&self.program, &self.weights, Direction::Time);
-                copy_lanes(workspace.energy_tangents(), du_dt);
-            });
-        }
-        let frames = x.chunks_exact(size).zip(lambda);
-        du_dlambda.iter_mut().zip(frames).for_each(|(du_dt, (x, &t))| *du_dt += self.gaussian_rate(t, x));
-        Ok(())
+        self.lambda_derivatives_of(None, lambda, x, du_dlambda)
     }
 }

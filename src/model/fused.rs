@@ -246,6 +246,20 @@ impl Workspace {
         }
     }
 
+    /// Makes these rows of the time vectors 1 in the one that is chosen for each lane, and 0 in the others; lanes without a
+    /// choice have the first one.
+    pub fn choose(&mut self, rows: std::ops::Range<usize>, chosen: &[usize]) {
+        let lanes = self.lanes;
+        let is_of_rows = |node: &&(Value, usize, usize)| node.1 == rows.start && node.2 == rows.len();
+        if let Some(&(value, ..)) = self.time_nodes.iter().find(is_of_rows) {
+            let out = &mut self.value[self.offsets[value]..][..rows.len() * lanes];
+            out.fill(0.0);
+            for lane in 0..lanes {
+                out[chosen.get(lane).unwrap_or(&chosen[0]) * lanes + lane] = 1.0;
+            }
+        }
+    }
+
     /// Sets the rate of the time vector of one lane, for [`Direction::Time`].
     pub fn set_time_tangent(&mut self, lane: usize, rate: &[f32]) {
         Self::scatter_time(&self.time_nodes, &self.offsets, self.lanes, &mut self.tangent, lane, rate);

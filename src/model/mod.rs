@@ -15,10 +15,12 @@ pub mod fused;
 pub mod kernels;
 pub mod network;
 pub mod program;
+mod state_energy;
 pub mod tensor;
 pub mod time_table;
 
 pub use energy_model::EnergyModel;
+pub use state_energy::StateEnergy;
 
 #[cfg(test)]
 mod tests;

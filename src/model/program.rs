@@ -182,6 +182,7 @@ pub struct Program {
     n_parameters: usize,
     n_time_rows: usize,
     offset_parameters: Option<std::ops::Range<usize>>,
+    states: std::ops::Range<usize>,
 }
 
 impl Program {
@@ -198,6 +199,12 @@ impl Program {
     /// Length of the time vector that each conformation brings.
     pub fn n_time_rows(&self) -> usize {
         self.n_time_rows
+    }
+
+    /// Rows of the time vector that ask for the energy of one state: 1 for that state and 0 for the others, or 0 for all of
+    /// them together. Empty where the energy has no states.
+    pub fn states(&self) -> std::ops::Range<usize> {
+        self.states.clone()
     }
 
     /// Parameters in the order of the vector.
@@ -248,6 +255,12 @@ impl Program {
         let start = self.n_time_rows;
         self.n_time_rows += rows;
         self.push(Op::Time { start }, rows, 1)
+    }
+
+    /// Further rows of the time vector that ask for the energy of one of so many states.
+    pub fn choice_of_state(&mut self, n_states: usize) -> Value {
+        self.states = self.n_time_rows..self.n_time_rows + n_states;
+        self.time(n_states)
     }
 
     /// W x + plus with a new W of `rows` rows.

@@ -72,6 +72,9 @@ impl Plan {
             config.collective_variables = default_variables(beads.mapping.topology());
         }
         let beads = Beads::new(&config, &atoms).map_err(locate)?;
+        if config.train.needs_states() {
+            set_states(&mut config, &beads).map_err(locate)?;
+        }
         let text = toml::to_string(&config)
             .map_err(|error| Error::config("", format!("the plan cannot be written: {error}"), ""))?;
         Ok(Self {
@@ -117,5 +120,82 @@ impl Plan {
     /// The plan as one JSON object.
     pub fn to_json(&self) -> Value {
         plan_json(&self.text, &self.out, &self.sentence())
+    }
+}
+
+/// How conformations in none of the named states are called.
+pub const ELSEWHERE: &str = "elsewhere";
+
+/// Gives the network as many states as there are named ones, and one for conformations in none of them.
+fn set_states(config: &mut Config, beads: &Beads) -> Result<()> {
+    if beads.states.is_empty() {
+        let message = "`state_classification` needs named states, and there are none";
+        return Err(Error::config("states", message, "name regions of collective variables in `[[states]]`"));
+    }
+    // Columns of tables of frames have these names already.
+    let taken = [ELSEWHERE, "energy", "force"];
+    if let Some(state) = beads.states.iter().find(|state| taken.contains(&state.name.as_str())) {
+        let message = format!("the name `{}` is taken where states are classified", state.name);
+        return Err(Error::config("states", message, ""));
+    }
+    let n_states = beads.states.len() as i64 + 1;
+    let found = config.model.network.entry("states").or_insert(n_states.into());
+    if found.as_integer() == Some(n_states) {
+        return Ok(());
+    }
+    let message = format!("must be {n_states}, the named states and one for all else, found {found}");
+    Err(Error::config("model.network.states", message, "it may be left out"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::system::Atom;
+
+    fn planned(text: &str) -> Result<Config> {
+        let atom = |name: &str| Atom {
+            name: name.to_string(),
+            element: name[..1].to_string(),
+            residue_name: "ALA".into(),
+            residue_id: 1,
+            chain: String::new(),
+            mass_da: 12.0,
+        };
+        let atoms = ["C", "N", "CA", "C", "N"].map(atom).to_vec();
+        let atoms = Topology::new(atoms, vec![[0, 1], [1, 2], [2, 3], [3, 4]]);
+        let data = "name = 'a'\n[data]\ntrajectory = 'a.dcd'\ntemperature = '300 K'\n";
+        let mut config: Config = toml::from_str(&format!("{data}{text}")).unwrap();
+        config.collective_variables = default_variables(&atoms);
+        let beads = Beads::new(&config, &atoms)?;
+        if config.train.needs_states() {
+            set_states(&mut config, &beads)?;
+        }
+        Ok(config)
+    }
+
+    const JEM: &str = "[[train.stages]]
+        name = 'both'
+        n_steps = 2
+        learning_rate = 1e-3
+        objectives = [{ kind = 'denoising_score_matching' }, { kind = 'state_classification' }]\n";
+
+    #[test]
+    fn a_network_gets_states_where_they_are_classified_and_nowhere_else() {
+        let states = "[[states]]\nname = 'alpha'\nphi = ['-180 deg', '0 deg']\n
+                      [[states]]\nname = 'left'\nphi = ['0 deg', '90 deg']\n";
+        let plain = planned(states).unwrap();
+        assert!(!toml::to_string(&plain).unwrap().contains("states ="));
+        let with = planned(&format!("{states}{JEM}")).unwrap();
+        assert_eq!(with.model.network["states"].as_integer(), Some(3));
+        // A plan is its own plan.
+        let again: Config = toml::from_str(&toml::to_string(&with).unwrap()).unwrap();
+        assert_eq!(again, with);
+
+        let message = |text: &str| planned(text).unwrap_err().to_string();
+        assert!(message(JEM).contains("there are none"));
+        let wrong = format!("{states}{JEM}[model.network]\nkind = 'whitened'\nstates = 2");
+        assert!(message(&wrong).contains("must be 3"));
+        let taken = format!("[[states]]\nname = 'elsewhere'\nphi = ['0 deg', '90 deg']\n{JEM}");
+        assert!(message(&taken).contains("is taken"));
     }
 }

@@ -5,6 +5,8 @@
 //! new frames of the same ensemble are uniform: a calibrated p-value (conformal prediction, Vovk et al. 2005), whatever the
 //! model is worth. What the model is worth decides how many foreign conformations are found. Both are tested at once:
 //! p = min(1, 2 min(p_energy, p_force)).
+//!
+//! Where states were classified in training (`state_classification`), every frame gets the probability of each as well.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -18,6 +20,7 @@ use crate::potential::PotentialPath as _;
 use crate::random::{Purpose, Streams, fill_normal};
 use crate::run::directory::write_atomic;
 use crate::run::learned_run::LearnedRun;
+use crate::run::plan::ELSEWHERE;
 use crate::run::stages::load::Data;
 use crate::system::MappingSettings;
 use crate::trajectory::{FrameRange, TrajectoryFiles, load};
@@ -72,6 +75,11 @@ pub struct Separation {
 pub struct Scores {
     /// Of each frame, in order.
     pub frames: Vec<FrameScore>,
+    /// Names of the states that the energy was trained to tell from each other, the last one all else; none where it has no
+    /// states.
+    pub states: Vec<String>,
+    /// p(state | frame), `[frame][state]`.
+    pub state_probabilities: Vec<f64>,
     /// By energy.
     pub by_energy: Separation,
     /// By force.
@@ -132,7 +140,8 @@ pub fn score(request: &ScoreRequest) -> Result<Scores> {
     }
     let held_out = data.test();
     let calibration = evaluate(&model, held_out.positions_nm())?;
-    let scored = evaluate(&model, &altered(frames.positions_nm(), request, plan.config.seed))?;
+    let positions_nm = altered(frames.positions_nm(), request, plan.config.seed);
+    let scored = evaluate(&model, &positions_nm)?;
     let (least, n) = (1.0 / (held_out.n_frames() as f64 + 1.0), held_out.n_frames());
     if request.threshold < 2.0 * least {
         warnings.push(format!(
@@ -141,7 +150,15 @@ pub fn score(request: &ScoreRequest) -> Result<Scores> {
             request.threshold
         ));
     }
-    Ok(summarise(&calibration, &scored, request.threshold, warnings))
+    let mut scores = summarise(&calibration, &scored, request.threshold, warnings);
+    if plan.config.train.needs_states() {
+        let named = plan.beads.states.iter().map(|state| state.name.as_str());
+        scores.states = named.chain([ELSEWHERE]).map(String::from).collect();
+        let x = reduced(&model, &positions_nm);
+        let n = x.len() / model.space().dimension();
+        scores.state_probabilities = model.state_probabilities(&vec![model.range().0; n], &x)?;
+    }
+    Ok(scores)
 }
 
 /// Energies in kT and forces in kT/nm.
@@ -162,11 +179,15 @@ fn altered(positions_nm: &[f64], request: &ScoreRequest, seed: u64) -> Vec<f64> 
     altered
 }
 
-fn evaluate(model: &EnergyModel, positions_nm: &[f64]) -> Result<Evaluated> {
-    let scale = model.length_scale_nm;
-    let mut x: Vec<f64> = positions_nm.iter().map(|nm| nm / scale).collect();
-    // Energies are of centred conformations.
+/// In reduced length and centred, as energies are of centred conformations.
+fn reduced(model: &EnergyModel, positions_nm: &[f64]) -> Vec<f64> {
+    let mut x: Vec<f64> = positions_nm.iter().map(|nm| nm / model.length_scale_nm).collect();
     x.chunks_exact_mut(model.space().dimension()).for_each(|x| model.space().project(x));
+    x
+}
+
+fn evaluate(model: &EnergyModel, positions_nm: &[f64]) -> Result<Evaluated> {
+    let (scale, x) = (model.length_scale_nm, reduced(model, positions_nm));
     let n = x.len() / model.space().dimension();
     let (mut energies, mut gradient) = (vec![0.0; n], vec![0.0; x.len()]);
     model.energies_and_gradients(&vec![model.range().0; n], &x, &mut energies, &mut gradient)?;
@@ -207,6 +228,8 @@ fn summarise(calibration: &Evaluated, scored: &Evaluated, threshold: f64, warnin
     let found: Vec<f64> = frames.iter().map(|frame| -frame.p).collect();
     let foreign = frames.iter().filter(|frame| frame.p < threshold).count() as f64;
     Scores {
+        states: Vec::new(),
+        state_probabilities: Vec::new(),
         by_energy: separation(&energies, &scored.energies),
         by_force: separation(&forces, &scored.forces),
         by_both: separation(&sorted(&own), &found),
@@ -296,9 +319,11 @@ impl Scores {
 
     /// A row per frame.
     pub fn write_csv(&self, path: &Path) -> Result<()> {
-        let mut table = String::from("frame,energy_kT,force_kT_per_nm,p_energy,p_force,p,foreign\n");
+        let mut table = String::from("frame,energy_kT,force_kT_per_nm,p_energy,p_force,p,foreign");
+        self.states.iter().for_each(|state| table += &format!(",p_{state}"));
+        table.push('\n');
         for (idx, frame) in self.frames.iter().enumerate() {
-            let _ = writeln!(
+            let _ = write!(
                 table,
                 "{idx},{},{},{},{},{},{}",
                 frame.energy_kt,
@@ -308,6 +333,10 @@ impl Scores {
                 frame.p,
                 frame.p < self.threshold
             );
+            let n_states = self.states.len();
+            let of_states = &self.state_probabilities[idx * n_states..(idx + 1) * n_states];
+            of_states.iter().for_each(|p| table += &format!(",{p:.6}"));
+            table.push('\n');
         }
         write_atomic(path, table.as_bytes())
     }
@@ -355,7 +384,78 @@ mod tests {
     fn energies_that_are_not_finite_are_foreign() {
         let mut odd = normal(100, 4, 0.0);
         odd.energies[3] = f64::NAN;
-        let scores = summarise(&normal(5000, 5, 0.0), &odd, 0.001, vec![]);
+        let mut scores = summarise(&normal(5000, 5, 0.0), &odd, 0.001, vec![]);
         assert!(scores.frames[3].p < 0.001);
+
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("scores.csv");
+        let table = |scores: &Scores| {
+            scores.write_csv(&path).unwrap();
+            std::fs::read_to_string(&path).unwrap()
+        };
+        let plain = table(&scores);
+        assert!(plain.lines().all(|line| line.split(',').count() == 7));
+        scores.states = vec!["alpha".into(), ELSEWHERE.into()];
+        scores.state_probabilities = (0..200).map(|k| [0.25, 0.75][k % 2]).collect();
+        let rows = table(&scores);
+        assert!(rows.lines().next().unwrap().ends_with("foreign,p_alpha,p_elsewhere"));
+        for (plain, row) in plain.lines().zip(rows.lines()).skip(1) {
+            assert_eq!(row, format!("{plain},0.250000,0.750000"));
+        }
+    }
+
+    /// From a configuration to columns of frames: states are those of the regions, which the untrained network does not know.
+    #[test]
+    fn frames_are_told_the_state_that_they_are_in() {
+        use crate::run::control::Control;
+        use crate::run::plan::Plan;
+        use crate::run::{Request, stage};
+
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/alanine_dipeptide");
+        let home = tempfile::tempdir().unwrap();
+        let mean_right = |name: &str, n_steps: usize| {
+            let stages = format!(
+                "train.stages=[{{ name = 'both', n_steps = {n_steps}, batch_size = 128, learning_rate = 5e-3, objectives = \
+                 [{{ kind = 'denoising_score_matching' }}, {{ kind = 'state_classification', weight = 0.3 }}] }}]"
+            );
+            let settings = ["data.frames.stride=25", "train.ema_decay=0.98", "model.network.hidden=[32, 32]"];
+            let request = Request {
+                out: Some(home.path().join(name)),
+                assignments: settings.iter().map(|s| s.to_string()).chain([stages]).collect(),
+                ..Request::of(&example.join("small.toml"))
+            };
+            stage("train", &request, &Control::default()).unwrap();
+            let run = home.path().join(name);
+            let plan = Plan::resolve(&Request::of(&run)).unwrap();
+            assert_eq!(plan.config.model.network["states"].as_integer(), Some(3));
+            let scores = score(&ScoreRequest {
+                run,
+                trajectory: vec![example.join("data/implicit_300K_heavy.dcd")],
+                topology: Some(example.join("data/heavy.pdb")),
+                selection: None,
+                mirror: false,
+                displace_nm: 0.0,
+                threshold: 0.01,
+            })
+            .unwrap();
+            assert_eq!(scores.states, ["alpha_r", "phi_positive", ELSEWHERE]);
+            let mut plan = plan;
+            plan.config.data.frames = FrameRange::default();
+            let frames = Data::load(&plan).unwrap().frames;
+            let known = plan.beads.states_of(&plan.beads.values(frames.positions_nm()).unwrap());
+            // The mean probability of the state that a frame is in.
+            let (mut right, mut counts) = ([0.0; 3], [0.0; 3]);
+            for (p, known) in scores.state_probabilities.chunks_exact(3).zip(known) {
+                assert!((p.iter().sum::<f64>() - 1.0).abs() < 1e-9);
+                let known = known.unwrap_or(2);
+                counts[known] += 1.0;
+                right[known] += p[known];
+            }
+            [0, 1, 2].map(|k| right[k] / counts[k])
+        };
+        let (before, after) = (mean_right("untrained", 1), mean_right("trained", 600));
+        // One frame in 700 has φ > 0, which is too few for so short a training.
+        assert!(before[0].max(before[2]) < 0.6, "{before:?}");
+        assert!(after[0].min(after[2]) > 0.85, "{after:?}");
     }
 }

@@ -140,16 +140,24 @@ impl LossTable {
         } else {
             String::new()
         };
-        let mut text = format!(
-            "step,stage,loss,{},validation_dsm,learning_rate,gradient_norm,seconds\n",
+        let header = format!(
+            "step,stage,loss,{},validation_dsm,learning_rate,gradient_norm,seconds",
             columns().collect::<Vec<_>>().join(",")
         );
+        // There may have been fewer objectives when a row was written: cells go by the names of columns.
+        let was: Vec<&str> = old.lines().next().unwrap_or_default().split(',').collect();
+        let place_of = |name: &str| was.iter().position(|other| *other == name);
+        let places: Vec<Option<usize>> = header.split(',').map(place_of).collect();
+        let mut text = format!("{header}\n");
         let mut seconds_before = 0.0;
         // The last line may be cut; rows of steps that will be done again go with it.
         for line in old.split_inclusive('\n').skip(1).filter(|line| line.ends_with('\n')) {
             let of_step = line.split(',').next().and_then(|cell| cell.parse::<usize>().ok());
             if of_step.is_some_and(|of_step| of_step <= step) {
-                text += line;
+                let cells: Vec<&str> = line.trim_end().split(',').collect();
+                let moved =
+                    places.iter().map(|place| place.and_then(|k| cells.get(k).copied()).unwrap_or(""));
+                text += &(moved.collect::<Vec<_>>().join(",") + "\n");
                 seconds_before = line.trim().rsplit(',').next().and_then(|s| s.parse().ok()).unwrap_or(0.0);
             }
         }
@@ -243,5 +251,14 @@ mod tests {
         assert_eq!((&cells[..3], cells[place]), (&["2", "score", "1.5"][..], "0.5"), "{text}");
         assert!(cells[3..3 + columns().count() + 1].iter().filter(|cell| !cell.is_empty()).count() == 1);
         assert_eq!(&cells[4 + columns().count()..][..2], ["0.001", "1"], "{text}");
+
+        // A table of a time with fewer objectives has their cells where they belong now.
+        let older = "step,stage,loss,denoising_score_matching,validation_dsm,learning_rate,gradient_norm,seconds\n\
+                     2,score,1.5,0.5,,0.001,1,3.5\n";
+        std::fs::write(&path, older).unwrap();
+        let table = LossTable::open(&path, 3).unwrap();
+        assert_eq!(table.seconds_before, 3.5);
+        let expected = format!("{},3.5", rows[0].rsplit_once(',').unwrap().0);
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().nth(1), Some(expected.as_str()));
     }
 }

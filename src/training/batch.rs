@@ -30,6 +30,8 @@ pub struct Batch {
     pub times: Vec<f64>,
     /// Their levels, where times lie on a grid.
     pub levels: Vec<usize>,
+    /// The state of each data point; empty where unknown.
+    pub states: Vec<usize>,
 }
 
 impl Batch {
@@ -58,6 +60,7 @@ impl Batch {
         self.displacements.resize(if data.second.is_some() { n_points * k * size } else { 0 }, 0.0);
         self.times.resize(n_points * k, 0.0);
         self.levels.resize(n_points * k, 0);
+        self.states.resize(if data.first.states.is_empty() { 0 } else { n_points }, 0);
         let n_groups = n_points.div_ceil(GROUP);
         // Without any, every group gets an empty slice.
         let in_groups = |values| {
@@ -66,13 +69,15 @@ impl Batch {
             groups
         };
         let (scores, displacements) = (in_groups(&mut self.scores), in_groups(&mut self.displacements));
+        let mut states: Vec<&mut [usize]> = self.states.chunks_mut(GROUP).collect();
+        states.resize_with(n_groups, Default::default);
         let groups = self
             .x
             .par_chunks_mut(GROUP * k * size)
             .zip(self.noise.par_chunks_mut(GROUP * k * size))
             .zip(self.times.par_chunks_mut(GROUP * k).zip(self.levels.par_chunks_mut(GROUP * k)))
-            .zip(scores.into_par_iter().zip(displacements));
-        groups.enumerate().for_each(|(group, (((x, z), (t, levels)), (scores, displacements)))| {
+            .zip(scores.into_par_iter().zip(displacements).zip(states));
+        groups.enumerate().for_each(|(group, (((x, z), (t, levels)), ((scores, displacements), states)))| {
             let mut rng = streams.stream(Purpose::Batch, step * n_groups as u64 + group as u64);
             let mut ends = DataPoints::default();
             if data.second.is_some() {
@@ -90,6 +95,9 @@ impl Batch {
                     data.draw(1, &mut rng, &mut ends);
                     0..size
                 };
+                if let Some(state) = states.get_mut(point) {
+                    *state = ends.states[end.start / size];
+                }
                 for idx in clock.clone() {
                     let at = idx * size;
                     let (before, here) = z.split_at_mut(at);

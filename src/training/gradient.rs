@@ -127,6 +127,8 @@ struct Lanes<'a> {
     progress: &'a [f64],
     times: &'a [f64],
     levels: &'a [usize],
+    /// Of each data point; empty where unknown.
+    states: &'a [usize],
 }
 
 /// Derivatives of the weighted sum of objectives with respect to what an executor computes.
@@ -137,6 +139,17 @@ struct Slopes {
     energies: Vec<f64>,
     /// e of u(−x_k, t_k) of each lane; empty when no objective reads them.
     mirrored: Vec<f64>,
+    /// e of u(x_k, t_k, y) of each lane; empty when no objective reads them.
+    of_state: Vec<f64>,
+}
+
+/// Energies of each lane besides u(x_k, t_j); empty when no objective reads them.
+#[derive(Default)]
+struct Others {
+    /// u(−x_k, t_k).
+    mirrored: Vec<f64>,
+    /// u(x_k, t_k, y).
+    of_state: Vec<f64>,
 }
 
 impl<'a> Lanes<'a> {
@@ -164,6 +177,7 @@ impl<'a> Lanes<'a> {
             progress: batch.progress.get(lanes.clone()).unwrap_or_default(),
             times: &batch.times[lanes.clone()],
             levels: &batch.levels[lanes],
+            states: batch.states.get(points).unwrap_or_default(),
         }
     }
 
@@ -179,13 +193,22 @@ impl<'a> Lanes<'a> {
         self.objectives.iter().any(|o| o.objective.needs_mirror_images())
     }
 
+    fn needs_states(&self) -> bool {
+        self.objectives.iter().any(|o| o.objective.needs_states())
+    }
+
+    /// The state of each lane.
+    fn states_of_lanes(&self) -> Vec<usize> {
+        (0..self.n_lanes()).map(|lane| self.states[lane / self.n_times]).collect()
+    }
+
     /// −x of all lanes.
     fn mirror_images(&self) -> Vec<f64> {
         self.x.iter().map(|x| -x).collect()
     }
 
-    /// u of mirror images from what the network gives for them; the Gaussian part is that of x.
-    fn mirrored_energies<U: Copy + Into<f64>>(&self, network: &[U]) -> Vec<f64> {
+    /// u of each lane from what the network gives, also for mirror images: their Gaussian part is that of x.
+    fn with_gaussian<U: Copy + Into<f64>>(&self, network: &[U]) -> Vec<f64> {
         let size = self.x.len() / self.n_lanes();
         let lanes = self.x.chunks_exact(size).zip(self.times).zip(network);
         lanes.map(|((x, &t), &network)| self.model.gaussian_energy(t, x) + network.into()).collect()
@@ -227,7 +250,7 @@ impl<'a> Lanes<'a> {
         &self,
         gradients: &[f64],
         energies: &[f64],
-        mirrored: &[f64],
+        others: &Others,
         losses: &mut [f64],
         offset_gradient: &mut [f64],
     ) -> Slopes {
@@ -244,7 +267,8 @@ impl<'a> Lanes<'a> {
         let mut slopes = Slopes {
             directions: vec![0.0; gradients.len()],
             energies: vec![0.0; energies.len()],
-            mirrored: vec![0.0; mirrored.len()],
+            mirrored: vec![0.0; others.mirrored.len()],
+            of_state: vec![0.0; others.of_state.len()],
         };
         let mut offset_slopes = vec![0.0; k];
         for lane in (0..self.n_lanes()).step_by(k) {
@@ -267,7 +291,8 @@ impl<'a> Lanes<'a> {
                 progress: self.progress.get(lanes.clone()).unwrap_or_default(),
                 gradients: &gradients[vectors.clone()],
                 energies: &energies[matrix.clone()],
-                mirrored: mirrored.get(lanes.clone()).unwrap_or_default(),
+                mirrored: others.mirrored.get(lanes.clone()).unwrap_or_default(),
+                of_state: others.of_state.get(lanes.clone()).unwrap_or_default(),
                 offsets: &offsets[lanes.clone()],
             };
             offset_slopes.fill(0.0);
@@ -275,6 +300,7 @@ impl<'a> Lanes<'a> {
                 gradients: &mut slopes.directions[vectors],
                 energies: &mut slopes.energies[matrix],
                 mirrored: slopes.mirrored.get_mut(lanes.clone()).unwrap_or_default(),
+                of_state: slopes.of_state.get_mut(lanes.clone()).unwrap_or_default(),
                 offsets: &mut offset_slopes,
             };
             for (weighted, loss) in self.objectives.iter().zip(losses.iter_mut()) {
@@ -299,16 +325,23 @@ impl Group {
         let (x, t, size, width) = (lanes.x, lanes.times, model.space().dimension(), model.lanes());
         let n_shifts = lanes.n_shifts();
         // From the pool, so that a thread works in the same memory, still in cache, chunk after chunk.
-        let evaluate = |t: &[f64], x: &[f64]| -> Vec<Workspace> {
-            let pieces = t.chunks(width).zip(x.chunks(width * size));
-            let evaluate = |(t, x): (&[f64], &[f64])| {
+        let evaluate_with = |t: &[f64], x: &[f64], states: Option<&[usize]>| -> Vec<Workspace> {
+            let pieces = t.chunks(width).zip(x.chunks(width * size)).enumerate();
+            let evaluate = |(piece, (t, x)): (usize, (&[f64], &[f64]))| {
                 let mut workspace = model.take_workspace();
-                model.load(&mut workspace, t, x);
+                match states {
+                    None => model.load(&mut workspace, t, x),
+                    Some(states) => {
+                        let states = &states[piece * width..][..t.len()];
+                        model.load_with_states(&mut workspace, t, x, states);
+                    }
+                }
                 workspace.forward(program, weights);
                 workspace
             };
             pieces.map(evaluate).collect()
         };
+        let evaluate = |t: &[f64], x: &[f64]| evaluate_with(t, x, None);
         let energies_of = |pieces: &[Workspace]| -> Vec<f32> {
             pieces.iter().flat_map(|workspace| workspace.energies().iter().copied()).collect()
         };
@@ -332,11 +365,14 @@ impl Group {
             cross.push(pieces);
         }
         let mirror = lanes.needs_mirror_images().then(|| evaluate(t, &lanes.mirror_images()));
-        let mirrored =
-            mirror.as_ref().map_or_else(Vec::new, |mirror| lanes.mirrored_energies(&energies_of(mirror)));
+        let of_state = lanes.needs_states().then(|| evaluate_with(t, x, Some(&lanes.states_of_lanes())));
+        let others_of = |pieces: &Option<Vec<Workspace>>| {
+            pieces.as_deref().map_or_else(Vec::new, |pieces| lanes.with_gaussian(&energies_of(pieces)))
+        };
+        let others = Others { mirrored: others_of(&mirror), of_state: others_of(&of_state) };
 
         let (losses, offset_gradient) = (&mut self.losses, &mut self.offset_gradient);
-        let slopes = lanes.slopes(&gradients, &energies, &mirrored, losses, offset_gradient);
+        let slopes = lanes.slopes(&gradients, &energies, &others, losses, offset_gradient);
 
         // Lanes beyond the last data point repeat the first one and count for nothing.
         let mut e = vec![0.0_f32; own.len() * width];
@@ -365,9 +401,11 @@ impl Group {
             fill(&mut e, shift);
             self.reverse_energies(model, cross, &e);
         }
-        if let Some(mirror) = mirror {
-            e.iter_mut().zip(&slopes.mirrored).for_each(|(e, slope)| *e = *slope as f32);
-            self.reverse_energies(model, mirror, &e);
+        for (other, slopes) in [(mirror, &slopes.mirrored), (of_state, &slopes.of_state)] {
+            if let Some(other) = other {
+                e.iter_mut().zip(slopes).for_each(|(e, slope)| *e = *slope as f32);
+                self.reverse_energies(model, other, &e);
+            }
         }
     }
 
@@ -407,14 +445,18 @@ fn evaluate_on_device(
         lanes.store(shift, &device.energies(&batch)?, &mut energies);
         cross.push(batch);
     }
-    let mut mirror = None;
-    let mut mirrored = vec![];
+    let (mut mirror, mut of_state, mut others) = (None, None, Others::default());
     if lanes.needs_mirror_images() {
         let batch = model.upload(device, t, &lanes.mirror_images())?;
-        mirrored = lanes.mirrored_energies(&device.energies(&batch)?);
+        others.mirrored = lanes.with_gaussian(&device.energies(&batch)?);
         mirror = Some(batch);
     }
-    let slopes = lanes.slopes(&gradients, &energies, &mirrored, losses, offset_gradient);
+    if lanes.needs_states() {
+        let batch = model.upload_with_states(device, t, x, &lanes.states_of_lanes())?;
+        others.of_state = lanes.with_gaussian(&device.energies(&batch)?);
+        of_state = Some(batch);
+    }
+    let slopes = lanes.slopes(&gradients, &energies, &others, losses, offset_gradient);
     let none = vec![0.0; x.len()];
     for (shift, batch) in std::iter::once(&own).chain(&cross).enumerate() {
         let v = if shift == 0 && lanes.needs_gradients() { &slopes.directions } else { &none };
@@ -422,9 +464,11 @@ fn evaluate_on_device(
         let part = device.parameter_gradient(batch, v, &e)?;
         gradient.iter_mut().zip(part).for_each(|(sum, part)| *sum += part as f32);
     }
-    if let Some(batch) = mirror {
-        let part = device.parameter_gradient(&batch, &none, &slopes.mirrored)?;
-        gradient.iter_mut().zip(part).for_each(|(sum, part)| *sum += part as f32);
+    for (other, e) in [(mirror, &slopes.mirrored), (of_state, &slopes.of_state)] {
+        if let Some(batch) = other {
+            let part = device.parameter_gradient(&batch, &none, e)?;
+            gradient.iter_mut().zip(part).for_each(|(sum, part)| *sum += part as f32);
+        }
     }
     Ok(())
 }

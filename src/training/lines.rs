@@ -29,6 +29,7 @@ impl Batch {
             vectors.resize(n_points * k * size, 0.0);
         }
         self.scores.clear();
+        self.states.clear();
         self.times.clear();
         self.times.resize(n_points * k, t);
         self.progress.resize(n_points * k, 1.0);

@@ -165,6 +165,12 @@ impl TrainSettings {
         last.iter().map(|o| o.objective.learns()).find(|learns| *learns != Learns::Path).unwrap_or_default()
     }
 
+    /// Whether an objective needs the state of every training frame; settings must be valid.
+    pub fn needs_states(&self) -> bool {
+        let objectives = self.stages.iter().flat_map(|stage| stage.objectives("").unwrap_or_default());
+        objectives.into_iter().any(|o| o.objective.needs_states())
+    }
+
     /// The same checks for objectives of every sort.
     pub fn validate_any(&self, place: &str) -> Result<()> {
         let fail = |key: &str, message: String| Err(Error::config(format!("{place}.{key}"), message, ""));

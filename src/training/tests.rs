@@ -37,9 +37,14 @@ pub(super) fn training_data(frames: &[f32]) -> TrainingData<'_> {
 }
 
 pub(super) fn model(data: &[f64], random_weights: bool) -> EnergyModel {
+    model_of(data, random_weights, "")
+}
+
+fn model_of(data: &[f64], random_weights: bool, more: &str) -> EnergyModel {
     let bonds = vec![[0, 1], [1, 2], [2, 3]];
     let architecture = Architecture::new(vec![0, 1, 1, 0], bonds, Noise::default());
-    let table: toml::Table = "kind = 'whitened'\nhidden = [16, 16]\ntime_splines = 9".parse().unwrap();
+    let table: toml::Table =
+        format!("kind = 'whitened'\nhidden = [16, 16]\ntime_splines = 9\n{more}").parse().unwrap();
     let network = NETWORKS.build("network", table, &()).unwrap();
     let streams = Streams::new(4);
     let frames = single(data);
@@ -361,7 +366,7 @@ fn an_interpolant_learns_the_laws_between_two_ensembles() {
             [x.iter().map(|x| (s * x) as f32).collect(), x.iter().map(|x| (-x / s) as f32).collect()]
         })
         .collect();
-    let end = |k: usize| End { frames: &ends[k][0], scores: &ends[k][1] };
+    let end = |k: usize| End { frames: &ends[k][0], scores: &ends[k][1], ..End::default() };
     let data = TrainingData { space, first: end(0), second: Some(end(1)), pairing: Pairing::Independent };
     let noise = Noise::Interpolant { strength: 0.7, t_min: 1e-3 };
     let model = between_gaussians(&data, noise, "");
@@ -427,7 +432,7 @@ fn velocity_matching_learns_the_displacement_between_two_ensembles() {
             x.iter().map(|x| (s * x) as f32).collect()
         })
         .collect();
-    let end = |k: usize| End { frames: &ends[k], scores: &[] };
+    let end = |k: usize| End { frames: &ends[k], ..End::default() };
     let data = TrainingData { space, first: end(0), second: Some(end(1)), pairing: Pairing::Independent };
     let noise = Noise::Interpolant { strength: 0.7, t_min: 1e-3 };
     let error = |kind: &str| {
@@ -493,4 +498,76 @@ fn the_settings_for_atoms_are_valid() {
     TrainSettings::of_atoms().validate("train").unwrap();
     // What is as it was before there was the key is not in plans, so that those of older runs are the same.
     assert!(!toml::to_string(&TrainSettings::of_atoms()).unwrap().contains("calibrate"));
+}
+
+/// Of score matching, two times and states together, on the fused executor and on every device.
+#[test]
+fn the_gradient_of_state_classification_is_the_derivative_of_its_loss_on_every_device() {
+    let chain = chain(50);
+    let (frames, states): (_, Vec<usize>) = (single(&chain), (0..50).map(|k| k % 3).collect());
+    let first = End { frames: &frames, states: &states, ..End::default() };
+    let data = TrainingData { first, ..training_data(&frames) };
+    let settings: TrainSettings = toml::from_str(
+        "[[stages]]
+         name = 'states'
+         n_steps = 1
+         batch_size = 50
+         learning_rate = 1e-3
+         times = { n_times = 3 }
+         objectives = [
+            { kind = 'denoising_score_matching' },
+            { kind = 'diffusive_classification', weight = 0.7 },
+            { kind = 'state_classification', weight = 0.4 },
+         ]",
+    )
+    .unwrap();
+    settings.validate("train").unwrap();
+    assert!(settings.needs_states() && !TrainSettings::default().needs_states());
+    let objectives = settings.stages[0].objectives("").unwrap();
+    let of_states = || model_of(&chain, true, "states = 3");
+    let mut model = of_states();
+    let (mut batch, noise) = (Batch::default(), *model.noise());
+    let times = &settings.stages[0].times;
+    batch.draw(&data, &noise, times, Default::default(), 50, &Streams::new(3), 0);
+    assert_eq!(batch.states.len(), 50);
+    assert!((0..3).all(|state| batch.states.contains(&state)));
+    let mut engine = GradientEngine::default();
+    let n = model.program.n_parameters();
+    let mut loss = |model: &EnergyModel, gradient: &mut [f32]| {
+        let losses = engine.evaluate(model, &batch, &objectives, &[], gradient).unwrap().by_objective;
+        (losses[0] + 0.7 * losses[1] + 0.4 * losses[2], losses[2])
+    };
+    let mut gradient = vec![0.0; n];
+    let (_, cross_entropy) = loss(&model, &mut gradient);
+    assert!(cross_entropy > 0.5, "{cross_entropy}");
+    let start = model.weights().values().to_vec();
+    let norm = gradient.iter().map(|g| g * g).sum::<f32>().sqrt();
+    let mut at = |step: f32| {
+        let moved: Vec<f32> = start.iter().zip(&gradient).map(|(w, g)| w + step * g / norm).collect();
+        model.set_weights(&moved).unwrap();
+        loss(&model, &mut vec![0.0; n]).0
+    };
+    let slope = (at(2e-3) - at(-2e-3)) / 4e-3;
+    assert!((slope / f64::from(norm) - 1.0).abs() < 5e-3, "{slope} {norm}");
+    let largest = gradient.iter().fold(0.0_f32, |a, g| a.max(g.abs()));
+    let mut devices = devices();
+    devices.push(("tensors in f64".into(), Compute::cpu().in_f64()));
+    for (name, compute) in &devices {
+        let mut on_device = vec![0.0; n];
+        let (_, found) = loss(&of_states().on(compute).unwrap(), &mut on_device);
+        assert!((found - cross_entropy).abs() < 1e-4 * cross_entropy, "{name}: {found} {cross_entropy}");
+        for (a, b) in gradient.iter().zip(&on_device) {
+            assert!((a - b).abs() < 1e-3 * largest, "{name}: {a} {b}");
+        }
+    }
+
+    // Without labels, or without as many states, it is refused.
+    let refused = |model: EnergyModel, data| {
+        let Err(error) = Trainer::new(model, &settings, data, Streams::new(8)) else { panic!("accepted") };
+        error.to_string()
+    };
+    assert!(refused(of_states(), training_data(&frames)).contains("state of every training frame"));
+    assert!(refused(model_of(&chain, true, "states = 2"), data).contains("states = 3"));
+    let short = TrainingData { first: End { states: &states[1..], ..first }, ..data };
+    assert!(refused(of_states(), short).contains("states of training frames"));
 }

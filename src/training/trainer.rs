@@ -108,6 +108,20 @@ impl<'a> Trainer<'a> {
             };
             return Err(Error::config("train.stages", message, hint));
         }
+        if let Some(objective) = objectives.iter().flatten().find(|o| o.objective.needs_states()) {
+            let name = objective.objective.name();
+            if data.first.states.is_empty() {
+                let message = format!("`{name}` needs the state of every training frame");
+                return Err(Error::config("train.stages", message, "name states in `[[states]]`"));
+            }
+            let n_needed = data.first.states.iter().max().map_or(0, |last| last + 1);
+            if model.n_states() < n_needed {
+                let message =
+                    format!("`{name}` needs a network of {n_needed} states, found {}", model.n_states());
+                let hint = format!("states = {n_needed}");
+                return Err(Error::config("model.network.states", message, hint));
+            }
+        }
         if data.second.is_some()
             && let Some(objective) = objectives.iter().flatten().find(|o| o.objective.needs_noise_end())
         {

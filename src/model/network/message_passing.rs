@@ -21,7 +21,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, Built, Context, Network};
+use super::{Architecture, Built, Context, Network, states};
 use crate::error::{Error, Result};
 use crate::model::program::{Init, Program, Unary, Value};
 use crate::model::time_table::{TimeSplines, TimeTable};
@@ -42,11 +42,14 @@ pub struct MessagePassing {
     pub neighbours: usize,
     /// Cubic B-splines in log(a²/g²) for everything that depends on time.
     pub time_splines: usize,
+    /// States that the energy tells from each other (see [`states`]); 0: none.
+    #[serde(skip_serializing_if = "states::is_none")]
+    pub states: usize,
 }
 
 impl Default for MessagePassing {
     fn default() -> Self {
-        Self { width: 64, layers: 2, vectors: 4, neighbours: 24, time_splines: 33 }
+        Self { width: 64, layers: 2, vectors: 4, neighbours: 24, time_splines: 33, states: 0 }
     }
 }
 
@@ -169,8 +172,9 @@ impl Network for MessagePassing {
         let inverse_deviation = p.time(n_classes);
         let signal = p.time(1);
         let inverse_length = p.time(1);
-        // The start of h, a bias and a gate per layer, two coefficients per class, the constant.
-        let of_time = p.linear(splines, (2 * self.layers + 2) * width + 2 * n_classes + 1, None, Init::Zero);
+        // The start of h, a bias and a gate per layer, two coefficients per class, one per state, the constant.
+        let n_of_time = (2 * self.layers + 2) * width + 2 * n_classes + self.states + 1;
+        let of_time = p.linear(splines, n_of_time, None, Init::Zero);
         p.last_row_is_offset(of_time);
         let mut start = 0;
         let mut next = |p: &mut Program, rows: usize| {
@@ -250,10 +254,17 @@ impl Network for MessagePassing {
         let of_pairs = p.add(quadratic, linear);
         let of_pairs = p.sum_items(of_pairs);
         let energy = p.add(energy, of_pairs);
-        let constant = next(&mut p, 1);
+        let constant = p.slice_rows(of_time, n_of_time - 1, 1);
         let sum = p.add(energy, constant);
         // Noised data are Gaussian up to terms of order a²: so is the model, whatever the weights.
-        p.multiply(sum, signal);
+        let energy = p.multiply(sum, signal);
+        if self.states > 0 {
+            let bias = next(&mut p, self.states);
+            let logits = p.linear(hidden, self.states, None, Init::Zero);
+            let logits = p.sum_items(logits);
+            let logits = p.add(logits, bias);
+            states::with_states(&mut p, energy, logits, signal);
+        }
         Ok(p)
     }
 
@@ -272,7 +283,7 @@ impl Network for MessagePassing {
             squared_distance_moments(&pairs, context.architecture.n_beads, context.data.first.frames);
         let splines = TimeSplines::new(&noise, self.time_splines);
         let (m, k) = (self.time_splines, pairs.n_classes);
-        let time_table = TimeTable::new(noise, m + 2 * k + 2, &|log_snr, out| {
+        let time_table = TimeTable::new(noise, program.n_time_rows(), &|log_snr, out| {
             splines.fill(log_snr, out);
             let t = noise.time_at_log_snr(log_snr);
             let (a2, g2) = (noise.scale(t).powi(2), noise.deviation(t).powi(2));

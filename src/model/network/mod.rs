@@ -1,6 +1,7 @@
 //! Networks that a model can be made of; each is one file that builds a [`Program`].
 
 pub mod message_passing;
+pub mod states;
 pub mod vector;
 pub mod whitened;
 

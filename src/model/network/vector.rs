@@ -12,7 +12,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, Built, Context, Network};
+use super::{Architecture, Built, Context, Network, states};
 use crate::error::{Error, Result};
 use crate::model::program::{Init, Program, Unary};
 use crate::model::time_table::{TimeSplines, TimeTable};
@@ -29,11 +29,14 @@ pub struct Vector {
     pub time_splines: usize,
     /// w: the width of the narrowest modes, in units of the standard deviation of the data.
     pub width: f64,
+    /// States that the energy tells from each other (see [`states`]); 0: none.
+    #[serde(skip_serializing_if = "states::is_none")]
+    pub states: usize,
 }
 
 impl Default for Vector {
     fn default() -> Self {
-        Self { hidden: vec![64, 64, 64], time_splines: 17, width: 0.3 }
+        Self { hidden: vec![64, 64, 64], time_splines: 17, width: 0.3, states: 0 }
     }
 }
 
@@ -72,7 +75,7 @@ impl Network for Vector {
         let x = p.coordinates(architecture.shape());
         let z = p.multiply(x, scale);
         let n_hidden: usize = self.hidden.iter().sum();
-        let of_time = p.linear(splines, n_hidden + 2, None, Init::Zero);
+        let of_time = p.linear(splines, n_hidden + self.states + 2, None, Init::Zero);
         p.last_row_is_offset(of_time);
         let (mut hidden, mut start) = (z, 0);
         for &width in &self.hidden {
@@ -89,11 +92,17 @@ impl Network for Vector {
         let square = p.scale(square, 0.5);
         let stiffness = p.slice_rows(of_time, start, 1);
         let quadratic = p.multiply(square, stiffness);
-        let constant = p.slice_rows(of_time, start + 1, 1);
+        let constant = p.slice_rows(of_time, start + 1 + self.states, 1);
         let sum = p.add(mlp, along);
         let sum = p.add(sum, quadratic);
         let sum = p.add(sum, constant);
-        p.multiply(sum, strength);
+        let energy = p.multiply(sum, strength);
+        if self.states > 0 {
+            let bias = p.slice_rows(of_time, start + 1, self.states);
+            let along = p.linear(z, self.states, Some(bias), Init::Zero);
+            let logits = p.linear(hidden, self.states, Some(along), Init::Zero);
+            states::with_states(&mut p, energy, logits, strength);
+        }
         Ok(p)
     }
 
@@ -101,7 +110,7 @@ impl Network for Vector {
         let program = self.program(context.architecture)?;
         let noise = context.architecture.noise;
         let (splines, m) = (TimeSplines::new(&noise, self.time_splines), self.time_splines);
-        let time_table = TimeTable::new(noise, m + 2, &|log_snr, out| {
+        let time_table = TimeTable::new(noise, program.n_time_rows(), &|log_snr, out| {
             splines.fill(log_snr, out);
             let t = noise.time_at_log_snr(log_snr);
             out[m] = noise.total_variance(t).powf(-0.5);

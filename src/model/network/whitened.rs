@@ -21,7 +21,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Architecture, Built, Context, Network};
+use super::{Architecture, Built, Context, Network, states};
 use crate::error::{Error, Result};
 use crate::model::atomic_features::AtomicFeatures;
 use crate::model::features::{FeatureMoments, FeatureSet, Features, spread};
@@ -46,6 +46,9 @@ pub struct Whitened {
     /// Whether the energy rises away from the data before anything is learned: stiffnesses that are positive or start
     /// so, and the fence around bonds and angles. The potential of a velocity must be free of both.
     pub confining: bool,
+    /// States that the energy tells from each other (see [`states`]); 0: none.
+    #[serde(skip_serializing_if = "states::is_none")]
+    pub states: usize,
 }
 
 /// Which features describe a conformation.
@@ -69,6 +72,7 @@ impl Default for Whitened {
             features: FeatureKind::Automatic,
             squares: None,
             confining: true,
+            states: 0,
         }
     }
 }
@@ -151,8 +155,8 @@ impl Network for Whitened {
             Described::Beads(_) => 0,
             Described::Atoms(_) => 4 * self.hidden[0],
         });
-        let of_time =
-            p.linear(splines, 2 * n_squares + n_hidden + n_inputs + n_features + 1, None, Init::Zero);
+        let n_of_time = 2 * n_squares + n_hidden + n_inputs + n_features + self.states + 1;
+        let of_time = p.linear(splines, n_of_time, None, Init::Zero);
         p.last_row_is_offset(of_time);
 
         let mut start = 0;
@@ -179,7 +183,7 @@ impl Network for Whitened {
 
         let stiffness = features.stiffness(&mut p, of_time, start, self.confining);
         let slope = p.slice_rows(of_time, start + n_inputs, n_features);
-        let constant = p.slice_rows(of_time, start + n_inputs + n_features, 1);
+        let constant = p.slice_rows(of_time, n_of_time - 1, 1);
         let quadratic = p.dot(square, stiffness);
         let linear = p.dot(line, slope);
         let sum = p.add(mlp, quadratic);
@@ -201,7 +205,13 @@ impl Network for Whitened {
             _ => sum,
         };
         // Noised data are Gaussian up to terms of order a²: so is the model, whatever the weights.
-        p.multiply(sum, signal);
+        let energy = p.multiply(sum, signal);
+        if self.states > 0 {
+            let bias = p.slice_rows(of_time, start + n_inputs + n_features, self.states);
+            let along = p.linear(clipped, self.states, Some(bias), Init::Zero);
+            let logits = p.linear(hidden, self.states, Some(along), Init::Zero);
+            states::with_states(&mut p, energy, logits, signal);
+        }
         Ok(p)
     }
 
@@ -213,7 +223,7 @@ impl Network for Whitened {
         let moments = FeatureMoments::measure(features, &noise, context.data, context.streams);
         let splines = TimeSplines::new(&noise, self.time_splines);
         let (m, k) = (self.time_splines, features.len());
-        let time_table = TimeTable::new(noise, m + 2 * k + 2, &|log_snr, out| {
+        let time_table = TimeTable::new(noise, program.n_time_rows(), &|log_snr, out| {
             splines.fill(log_snr, out);
             let (mean, rest) = out[m..].split_at_mut(k);
             moments.fill(log_snr, mean, &mut rest[..k]);

@@ -247,15 +247,20 @@ fn train(
 ) -> Result<Trained> {
     // All methods see the same data, weights and noise; seeds differ in all of them.
     let streams = Streams::new(config.seed).derive(seed);
-    let frames: Vec<f32> =
-        problem.sample(config.n_training, &streams.derive(1)).iter().map(|x| *x as f32).collect();
+    let (x, modes) = problem.sample_with_modes(config.n_training, &streams.derive(1));
+    let frames: Vec<f32> = x.iter().map(|x| *x as f32).collect();
     let scores = problem.scores(&frames)?;
     let architecture = Architecture::of_vectors(problem.dimension(), config.noise);
-    let first = End { frames: &frames, scores: &scores };
+    let first = End { frames: &frames, scores: &scores, states: &modes };
     let data = TrainingData { first, ..TrainingData::of_frames(architecture.space, &frames) };
-    let network = NETWORKS.build("network", config.network.clone(), &())?;
-    let model = EnergyModel::initial(&*network, architecture, 1.0, &data, &streams)?;
     let settings = method.train(problem.dimension());
+    let mut network = config.network.clone();
+    if settings.needs_states() {
+        // States are the modes.
+        network.insert("states".into(), (problem.modes.len() as i64).into());
+    }
+    let network = NETWORKS.build("network", network, &())?;
+    let model = EnergyModel::initial(&*network, architecture, 1.0, &data, &streams)?;
     let trainer = Trainer::new(model, &settings, data, streams)?;
     let part = format!("{}, {}, seed {seed}", problem.name, method.label);
     let training =

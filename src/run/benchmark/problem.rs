@@ -316,12 +316,18 @@ impl Problem {
 
     /// Independent points.
     pub fn sample(&self, n: usize, streams: &Streams) -> Vec<f64> {
+        self.sample_with_modes(n, streams).0
+    }
+
+    /// Independent points and the mode from which each was drawn.
+    pub fn sample_with_modes(&self, n: usize, streams: &Streams) -> (Vec<f64>, Vec<usize>) {
         let d = self.dimension();
         let mut x = vec![0.0; n * d];
-        for (idx, x) in x.chunks_exact_mut(d).enumerate() {
-            self.mixture.sample(&mut streams.stream(Purpose::Start, idx as u64), x);
-        }
-        x
+        let draw = |(idx, x): (usize, &mut [f64])| {
+            self.mode_of[self.mixture.sample(&mut streams.stream(Purpose::Start, idx as u64), x)]
+        };
+        let modes = x.chunks_exact_mut(d).enumerate().map(draw).collect();
+        (x, modes)
     }
 }
 

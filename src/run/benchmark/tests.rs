@@ -196,6 +196,92 @@ fn consistency_along_the_process_finds_one_constant() {
     }
 }
 
+/// An energy of two modes so far apart with states, trained by these objectives; the problem, and what is trained.
+fn with_states(separation: f64, steps: usize, times: &str, objectives: &str) -> (Problem, EnergyModel) {
+    let family =
+        ProblemSettings::TwoModes { dimensions: vec![2], separations: vec![separation], weight: 0.8 };
+    let problem = family.problems("problems[0]").unwrap().remove(0);
+    let (x, modes) = problem.sample_with_modes(8000, &Streams::new(1));
+    let frames: Vec<f32> = x.iter().map(|x| *x as f32).collect();
+    let architecture = Architecture::of_vectors(2, crate::potential::Noise::default());
+    let first = End { frames: &frames, states: &modes, ..End::default() };
+    let data = TrainingData { first, ..TrainingData::of_frames(architecture.space, &frames) };
+    let table = "kind = 'vector'\nhidden = [32, 32]\ntime_splines = 9\nstates = 2".parse().unwrap();
+    let network = NETWORKS.build("network", table, &()).unwrap();
+    let streams = Streams::new(2);
+    let model = EnergyModel::initial(&*network, architecture, 1.0, &data, &streams).unwrap();
+    let settings: crate::training::TrainSettings = toml::from_str(&format!(
+        "ema_decay = 0.98
+         [[stages]]
+         name = 'only'
+         n_steps = {steps}
+         batch_size = 256
+         learning_rate = 5e-3
+         warmup_steps = 20
+         times = {{ {times} }}
+         objectives = [{objectives}]"
+    ))
+    .unwrap();
+    let mut trainer = Trainer::new(model, &settings, data, streams).unwrap();
+    while trainer.step().unwrap().is_some() {}
+    (problem, trainer.into_model().unwrap())
+}
+
+const DSM: &str = "{ kind = 'denoising_score_matching' }";
+const STATES: &str = "{ kind = 'state_classification' }";
+
+/// Where modes overlap, the probability of each is the posterior of the law at every time, and the energy is still that of the law.
+#[test]
+fn state_classification_finds_the_posterior_of_overlapping_modes() {
+    let errors = |steps: usize, objectives: &str| {
+        let (problem, model) = with_states(3.0, steps, "", objectives);
+        let noise = *model.noise();
+        let mut errors = vec![];
+        for (level, t) in noise.log_snr_grid(5).into_iter().enumerate() {
+            let (n, exact) = (512, problem.path(noise));
+            let mut x = vec![0.0; 2 * n];
+            for (idx, x) in x.chunks_exact_mut(2).enumerate() {
+                let own = Streams::new(7).derive(level as u64);
+                exact.sample(t, &mut own.stream(crate::random::Purpose::Validation, idx as u64), x);
+            }
+            let log_of = |mode: usize| {
+                let path =
+                    crate::potential::analytic::DiffusedMixture::new(problem.modes[mode].clone(), noise);
+                let mut u = vec![0.0; n];
+                crate::potential::PotentialPath::energies(&path, &vec![t; n], &x, &mut u).unwrap();
+                u.iter().map(|u| problem.weights[mode].ln() - u).collect::<Vec<f64>>()
+            };
+            let (a, b) = (log_of(0), log_of(1));
+            let found = model.state_probabilities(&vec![t; n], &x).unwrap();
+            let differences = (0..n).map(|k| (found[2 * k] - 1.0 / (1.0 + (b[k] - a[k]).exp())).abs());
+            errors.push(differences.sum::<f64>() / n as f64);
+        }
+        let assessed =
+            assess(&problem, &model, Learns::Path, &SETTINGS, &Streams::new(2), &mut silent).unwrap();
+        (errors, assessed)
+    };
+    let (before, untrained) = errors(1, &format!("{DSM}, {STATES}"));
+    let (after, trained) = errors(3000, &format!("{DSM}, {STATES}"));
+    assert!(before.iter().all(|error| *error > 0.25), "{before:?}");
+    assert!(after.iter().all(|error| *error < 0.03), "{after:?}");
+    let [untrained, trained] = [untrained, trained].map(|found| found.variance_within_levels);
+    assert!(trained < 0.06 && trained < 0.5 * untrained, "{untrained} {trained}");
+}
+
+/// Separated modes are told from each other without an error, whatever they weigh.
+#[test]
+fn state_classification_does_not_fix_the_weights_of_separated_modes() {
+    let of = |times: &str, objectives: &str| {
+        let (problem, model) = with_states(12.0, 1500, times, objectives);
+        let found = assess(&problem, &model, Learns::Path, &SETTINGS, &Streams::new(2), &mut silent).unwrap();
+        found.weight_error
+    };
+    let states = of("", &format!("{DSM}, {STATES}"));
+    let tied = format!("{DSM}, {STATES}, {{ kind = 'diffusive_classification', weight = 0.3 }}");
+    let tied = of("n_times = 2, neighbour_step = 2.8", &tied);
+    assert!(states > 0.3 && tied < 0.1, "{states} {tied}");
+}
+
 /// The law itself has no error by any of the measures: all that is compared is compared with the same thing.
 #[test]
 fn an_assessment_of_an_untrained_model_is_that_of_the_gaussian() {

@@ -165,7 +165,7 @@ impl<'a> Ends<'a> {
 impl PreparedEnd<'_> {
     /// Frames and scores to train on.
     pub fn training(&self) -> End<'_> {
-        End { frames: &self.training, scores: &self.training_scores }
+        End { frames: &self.training, scores: &self.training_scores, ..End::default() }
     }
 
     /// At most `n` of the frames for estimates, at equal distances, with the group of each.

@@ -270,7 +270,7 @@ fn integrand(
     let of_group = |end: usize, group: usize| {
         let ids = &ends.ends[end].groups;
         let (from, to) = (ids.partition_point(|id| *id < group), ids.partition_point(|id| *id <= group));
-        End { frames: &frames[end][from * size..to * size], scores: &[] }
+        End { frames: &frames[end][from * size..to * size], ..End::default() }
     };
     let per_group = settings.n_samples / N_GROUPS / GROUP * GROUP;
     let mut integrals = vec![0.0; N_GROUPS];

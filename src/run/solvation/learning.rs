@@ -158,7 +158,7 @@ pub fn learn(
     let size = ends.space.dimension();
     let held_out: Vec<Vec<f32>> =
         ends.ends.iter().map(|end| end.held_out.iter().map(|x| *x as f32).collect()).collect();
-    let held_out_end = |k: usize| held_out.get(k).map(|frames| End { frames, scores: &[] });
+    let held_out_end = |k: usize| held_out.get(k).map(|frames| End { frames, ..End::default() });
     let data = ends.training_data(settings.pairing);
     let of_held_out =
         TrainingData { first: held_out_end(0).unwrap_or_default(), second: held_out_end(1), ..data };

@@ -110,7 +110,7 @@ impl Pilot<'_> {
         let d = space.dimension();
         let mut rng = self.streams.stream(Purpose::Start, level);
         let frames: Vec<Vec<f32>> = [0, 1].map(|end| self.chosen(end)).to_vec();
-        let end = |k: usize| End { frames: &frames[k], scores: &[] };
+        let end = |k: usize| End { frames: &frames[k], ..End::default() };
         let data = TrainingData { space, first: end(0), second: Some(end(1)), pairing: self.pairing };
         let mut points = DataPoints::default();
         let mut x = Vec::with_capacity(self.n_walkers * d);

@@ -45,7 +45,11 @@ pub fn run_with_scores(context: &Context, scores: impl Fn(&[f64]) -> Result<Vec<
     let space = Space::Centered { n_particles: context.plan.beads.n_beads() };
     let scores: Vec<f32> =
         scores(context.data.train().positions_nm())?.iter().map(|score| (score * scale) as f32).collect();
-    let first = End { frames: &train, scores: &scores };
+    let states = match settings.needs_states() {
+        true => states_of(context, context.data.train().positions_nm())?,
+        false => Vec::new(),
+    };
+    let first = End { frames: &train, scores: &scores, states: &states };
     let data = TrainingData { first, ..TrainingData::of_frames(space, &train) };
     let held_out = TrainingData::of_frames(space, if selection.is_empty() { &train } else { &selection });
     let trainer = Trainer::new(initial_model(context, scale, &data)?, settings, data, streams)?;
@@ -96,6 +100,13 @@ pub fn load_model(context: &Context) -> Result<EnergyModel> {
         return Err(Error::file(directory.join("model.toml"), "bead_names", expected, found));
     }
     model.on(&Compute::parse(&context.plan.config.device)?)
+}
+
+/// The state of every frame; what is in none of them is a state of its own, the last one.
+fn states_of(context: &Context, positions_nm: &[f64]) -> Result<Vec<usize>> {
+    let beads = &context.plan.beads;
+    let found = beads.states_of(&beads.values(positions_nm)?);
+    Ok(found.into_iter().map(|state| state.unwrap_or(beads.states.len())).collect())
 }
 
 /// One unit of reduced length: the standard deviation per degree of freedom, 3n − 3 of them.

@@ -312,12 +312,18 @@ mod tests {
                 progress: &[],
                 gradients: &gradients,
                 energies: &energies,
+                of_state: &[],
                 mirrored: &[],
                 offsets: &zeros[..k],
             };
             let (mut v, mut e, mut none) = (zeros.clone(), vec![0.0; k * k], vec![0.0; k]);
-            let cotangent =
-                &mut Cotangent { gradients: &mut v, energies: &mut e, mirrored: &mut [], offsets: &mut none };
+            let cotangent = &mut Cotangent {
+                gradients: &mut v,
+                energies: &mut e,
+                mirrored: &mut [],
+                of_state: &mut [],
+                offsets: &mut none,
+            };
             let loss = objective.add(&data, 1.0, cotangent);
 
             let (t, g, clock) = (times[0], deviations[0], deviations[0].powi(2) / diffusions[0]);

@@ -97,11 +97,17 @@ mod tests {
                     gradients: &[],
                     energies: &[*own],
                     mirrored: &[*mirrored],
+                    of_state: &[],
                     offsets: &[0.0],
                 };
                 let (mut e, mut m, mut f) = ([0.0], [0.0], [0.0]);
-                let mut cotangent =
-                    Cotangent { gradients: &mut [], energies: &mut e, mirrored: &mut m, offsets: &mut f };
+                let mut cotangent = Cotangent {
+                    gradients: &mut [],
+                    energies: &mut e,
+                    mirrored: &mut m,
+                    of_state: &mut [],
+                    offsets: &mut f,
+                };
                 sum += MirrorClassification {}.add(&point, 1.0, &mut cotangent) / x.len() as f64;
             }
             sum

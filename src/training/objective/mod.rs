@@ -17,6 +17,7 @@ pub mod noise_contrastive;
 pub mod persistent_contrastive_divergence;
 pub mod radon_nikodym;
 pub mod recovery_likelihood;
+pub mod state_classification;
 pub mod target_score_matching;
 pub mod time_score_matching;
 pub mod velocity_matching;
@@ -44,6 +45,7 @@ pub static OBJECTIVES: Registry<dyn Objective, ()> = Registry::new(
         ),
         entry::<radon_nikodym::RadonNikodym, _, _>("radon_nikodym"),
         entry::<recovery_likelihood::RecoveryLikelihood, _, _>("recovery_likelihood"),
+        entry::<state_classification::StateClassification, _, _>("state_classification"),
         entry::<target_score_matching::TargetScoreMatching, _, _>("target_score_matching"),
         entry::<time_score_matching::TimeScoreMatching, _, _>("time_score_matching"),
         entry::<velocity_matching::VelocityMatching, _, _>(velocity_matching::NAME),
@@ -85,6 +87,8 @@ pub struct Point<'a> {
     pub energies: &'a [f64],
     /// u(−x_k, t_k) of the mirror images, K of them; empty when no objective asks for them.
     pub mirrored: &'a [f64],
+    /// u(x_k, t_k, y) with the state y of the data point, K of them; empty when no objective asks for them.
+    pub of_state: &'a [f64],
     /// Free offsets f_j of the log-densities at t_j, K of them; zero without a grid of levels.
     pub offsets: &'a [f64],
 }
@@ -98,6 +102,8 @@ pub struct Cotangent<'a> {
     pub energies: &'a mut [f64],
     /// ∂loss/∂u(−x_k, t_k).
     pub mirrored: &'a mut [f64],
+    /// ∂loss/∂u(x_k, t_k, y).
+    pub of_state: &'a mut [f64],
     /// ∂loss/∂f_j.
     pub offsets: &'a mut [f64],
 }
@@ -160,6 +166,11 @@ pub trait Objective: Send + Sync {
         false
     }
 
+    /// Does it read energies of the state of the data point?
+    fn needs_states(&self) -> bool {
+        false
+    }
+
     /// Does it read the forces of the training frames?
     fn needs_scores(&self) -> bool {
         false
@@ -197,7 +208,8 @@ mod tests {
             buffer
         };
         let [noise, gradients, scores, displacements, positions] = [(); 5].map(|()| normal(most * n));
-        let (energies, offsets, mirrored) = (normal(most * most), normal(most), normal(most));
+        let energies = normal(most * most);
+        let [offsets, mirrored, of_state] = [(); 3].map(|()| normal(most));
         // The first three are distinct, and so are the later ones, which are closer.
         let time = |k: usize| [0.01, 0.3, 0.7].get(k).copied().unwrap_or(0.7 + 0.01 * k as f64);
         let times: Vec<f64> = (0..most).map(time).collect();
@@ -219,8 +231,8 @@ mod tests {
             let objective = OBJECTIVES.build("objective", table, &()).unwrap();
             let coupling = objective.coupling();
             let k = coupling.n_points(coupling.n_times().unwrap_or(3), space);
-            let loss = |[gradients, energies, offsets, mirrored]: [&[f64]; 4],
-                        out: Option<[&mut [f64]; 4]>| {
+            let loss = |[gradients, energies, offsets, mirrored, of_state]: [&[f64]; 5],
+                        out: Option<[&mut [f64]; 5]>| {
                 let point = Point {
                     degrees_of_freedom: n - 3,
                     times: &times[..k],
@@ -238,16 +250,22 @@ mod tests {
                     gradients,
                     energies,
                     mirrored,
+                    of_state,
                     offsets,
                 };
-                let [mut a, mut b, mut c, mut d] = [k * n, k * k, k, k].map(|n| vec![0.0; n]);
-                let out = out.unwrap_or([&mut a, &mut b, &mut c, &mut d]);
-                let [gradients, energies, offsets, mirrored] = out;
-                objective.add(&point, 1.0, &mut Cotangent { gradients, energies, mirrored, offsets })
+                let mut unused = [k * n, k * k, k, k, k].map(|n| vec![0.0; n]);
+                let out = out.unwrap_or(unused.each_mut().map(Vec::as_mut_slice));
+                let [gradients, energies, offsets, mirrored, of_state] = out;
+                objective.add(
+                    &point,
+                    1.0,
+                    &mut Cotangent { gradients, energies, mirrored, of_state, offsets },
+                )
             };
-            let [mut v, mut e, mut f, mut m] = [k * n, k * k, k, k].map(|n| vec![0.0; n]);
-            let all: [&[f64]; 4] = [&gradients[..k * n], &energies[..k * k], &offsets[..k], &mirrored[..k]];
-            loss(all, Some([&mut v, &mut e, &mut f, &mut m]));
+            let [mut v, mut e, mut f, mut m, mut s] = [k * n, k * k, k, k, k].map(|n| vec![0.0; n]);
+            let all: [&[f64]; 5] =
+                [&gradients[..k * n], &energies[..k * k], &offsets[..k], &mirrored[..k], &of_state[..k]];
+            loss(all, Some([&mut v, &mut e, &mut f, &mut m, &mut s]));
             let h = 1e-5;
             let check = |which: usize, analytic: &[f64], base: &[f64]| {
                 for idx in 0..base.len() {
@@ -276,6 +294,8 @@ mod tests {
             check(1, &e, all[1]);
             check(2, &f, all[2]);
             check(3, &m, all[3]);
+            check(4, &s, all[4]);
+            assert_eq!(objective.needs_states(), s.iter().any(|s| *s != 0.0), "{name}");
         }
     }
 }

@@ -134,11 +134,17 @@ mod tests {
                 gradients: &gradients,
                 energies: &[0.0],
                 mirrored: &[],
+                of_state: &[],
                 offsets: &[0.0],
             };
             let (mut v, mut e, mut f) = ([0.0; 6], [0.0], [0.0]);
-            let mut cotangent =
-                Cotangent { gradients: &mut v, energies: &mut e, mirrored: &mut [], offsets: &mut f };
+            let mut cotangent = Cotangent {
+                gradients: &mut v,
+                energies: &mut e,
+                mirrored: &mut [],
+                of_state: &mut [],
+                offsets: &mut f,
+            };
             assert!(objective.add(&point, 1.0, &mut cotangent) < 1e-20);
             // Another score is not at the minimum.
             let wrong: Vec<f64> = gradients.iter().map(|g| 1.1 * g).collect();
