@@ -155,9 +155,9 @@ mod tests {
         let basins: Vec<usize> = (0..n_walkers).map(|walker| walker % 3).collect();
         let labels = |rate: f64| -> Vec<usize> {
             let mut labels = Vec::new();
-            for walker in 0..n_walkers {
+            for (walker, &basin) in basins.iter().enumerate() {
                 let mut rng = Streams::new(4).stream(Purpose::Walker, walker as u64);
-                let mut state = basins[walker];
+                let mut state = basin;
                 for _ in 0..n_frames {
                     if rng.random::<f64>() < rate {
                         // 0.6, 0.3, 0.1.
