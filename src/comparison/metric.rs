@@ -89,7 +89,8 @@ impl Metric {
         ))
     }
 
-    /// How much farther `a` is from `reference` than `other` is, where both are compared with the same frames.
+    /// How much farther `a` is from `reference` than `other` is, where both are compared with the same frames; with the
+    /// comparison of `a`.
     ///
     /// Each comparison has the grid that it has alone. `a` should have as many frames as `other`: a metric of fewer frames is
     /// larger.
@@ -98,20 +99,14 @@ impl Metric {
         a: (&Sample, &Blocks),
         other: (&Sample, &Blocks),
         reference: (&Sample, &Blocks),
-    ) -> Result<Estimate> {
+    ) -> Result<(Estimate, Compared)> {
         let (first, second) = (self.compare(a, reference)?, self.compare(other, reference)?);
-        let (difference, std_error) = first.farther_than(&second);
+        let (difference, std_error) = first.farther_than(&second)?;
         let n_frames = a.0.n_frames().min(other.0.n_frames()).min(reference.0.n_frames());
-        Ok(Estimate::new(
-            difference,
-            std_error,
-            n_frames as f64,
-            self.unit(),
-            format!(
-                "delete-one-block jackknife of the difference ({} blocks of the reference)",
-                first.without_block.len()
-            ),
-        ))
+        let n_blocks = first.without_block.len();
+        let method =
+            format!("delete-one-block jackknife of the difference ({n_blocks} blocks of the reference)");
+        Ok((Estimate::new(difference, std_error, n_frames as f64, self.unit(), method), first))
     }
 
     /// The number of a sample against a reference, with what its error is made of.
@@ -142,11 +137,15 @@ impl Compared {
     /// How much farther this sample is from the reference than another, and the standard error.
     ///
     /// The noise of the reference is in both numbers, and the jackknife over its blocks takes the difference.
-    pub fn farther_than(&self, other: &Self) -> (f64, f64) {
+    pub fn farther_than(&self, other: &Self) -> Result<(f64, f64)> {
+        let [own, others] = [self, other].map(|compared| compared.without_block.len());
+        if own != others {
+            return Err(Error::invalid("blocks of the reference", own.to_string(), others.to_string()));
+        }
         let both = self.without_block.iter().zip(&other.without_block);
         let differences: Vec<f64> = both.map(|(own, other)| own - other).collect();
         let variance = self.own_variance + other.own_variance + jackknife(&differences);
-        (self.value - other.value, variance.sqrt())
+        Ok((self.value - other.value, variance.sqrt()))
     }
 }
 
@@ -261,7 +260,7 @@ mod tests {
             let [a, b, c] =
                 [(center, 0), (0.0, 1), (0.0, 2)].map(|(center, k)| sample(n, center, 900 + 3 * i + k));
             let [a, b, c] = [&a, &b, &c].map(|values| Sample::new(values).unwrap());
-            metric.excess_with_block_errors((&a, &blocks), (&b, &blocks), (&c, &blocks)).unwrap()
+            metric.excess_with_block_errors((&a, &blocks), (&b, &blocks), (&c, &blocks)).unwrap().0
         };
         let equal: Vec<Estimate> = (0..40).map(|i| excess(0.0, i)).collect();
         let mean = equal.iter().map(|e| e.value).sum::<f64>() / 40.0;

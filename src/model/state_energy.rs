@@ -6,8 +6,7 @@ use crate::potential::{PotentialPath, Space, log_sum_exp};
 
 /// u(x, t, y) = −log p(x, y; t) of one state y: up to a constant the energy of its conformations, p(x | y; t).
 ///
-/// At the noise end it is the Gaussian minus the logarithm of the share of the state, so that all samplers along the path
-/// draw conformations of this state.
+/// At the noise end it is the Gaussian minus the logarithm of the share of the state, as samplers along the path need it.
 #[derive(Clone, Copy)]
 pub struct StateEnergy<'a> {
     model: &'a EnergyModel,

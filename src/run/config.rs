@@ -467,6 +467,13 @@ impl SampleSettings {
         if let Some(renoising) = equilibrium.renoising {
             at_least("sample.equilibrium.renoising.n_steps", renoising.n_steps, 1)?;
             at_least("sample.equilibrium.renoising.every", renoising.every, 1)?;
+            if 2 * renoising.every > equilibrium.n_cycles {
+                return Err(Error::config(
+                    format!("sample.equilibrium.renoising.every = {}", renoising.every),
+                    format!("must be at most half of n_cycles = {}", equilibrium.n_cycles),
+                    "otherwise no walker goes through noise while frames are recorded",
+                ));
+            }
         }
         self.smc.validate("sample.smc")?;
         let exchange = &self.replica_exchange;

@@ -360,11 +360,14 @@ fn outcome(directory: &Path, status: &'static str) -> Result<Outcome> {
     };
     let report = directory.join("report").join("report.html");
     let report = if report.is_file() { format!("; report: {}", report.display()) } else { String::new() };
-    let verdict_sentence = if verdict.is_empty() { String::new() } else { format!(" {verdict}") };
+    // Doubts about an ensemble are not about the free energy, which alone is judged.
+    let doubts: Vec<String> = serde_json::from_value(read("sample/doubts.json")?).unwrap_or_default();
+    let sentences = std::iter::once(verdict).chain(doubts.iter().map(String::as_str));
+    let said: String = sentences.filter(|text| !text.is_empty()).map(|text| format!(" {text}")).collect();
     Ok(Outcome {
         directory: directory.to_path_buf(),
         status,
-        sentence: format!("{state} in {}{report}.{verdict_sentence}", directory.display()),
+        sentence: format!("{state} in {}{report}.{said}", directory.display()),
         trustworthy: free_energy["trustworthy"].as_bool().unwrap_or(true),
         summary: read("summary.json")?,
     })

@@ -136,7 +136,7 @@ fn set_states(config: &mut Config, beads: &Beads) -> Result<()> {
     let taken = [ELSEWHERE, "energy", "force"];
     if let Some(state) = beads.states.iter().find(|state| taken.contains(&state.name.as_str())) {
         let message = format!("the name `{}` is taken where states are classified", state.name);
-        return Err(Error::config("states", message, ""));
+        return Err(Error::config("states", message, "rename the state"));
     }
     let n_states = beads.states.len() as i64 + 1;
     let found = config.model.network.entry("states").or_insert(n_states.into());

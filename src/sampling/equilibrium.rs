@@ -66,6 +66,8 @@ pub struct EquilibriumState {
     pub transitions: Vec<Vec<u64>>,
     /// How often walkers came back to the state where they began, by that state.
     pub round_trips: Vec<u64>,
+    /// Conformations evaluated so far.
+    pub n_energy_evaluations: u64,
 }
 
 /// What one block recorded.
@@ -79,8 +81,6 @@ pub struct EquilibriumBlock {
     pub pivot_acceptance: f64,
     /// Mean acceptance of the ways through noise; not a number when there are none.
     pub renoising_acceptance: f64,
-    /// Conformations evaluated.
-    pub n_energy_evaluations: u64,
     /// Proposals without a finite energy.
     pub n_diverged: u64,
 }
@@ -133,6 +133,7 @@ impl Equilibrium<'_> {
         Ok(EquilibriumState {
             block: 0,
             step_size: adapter.step_size(),
+            n_energy_evaluations: walkers.n_energy_evaluations,
             x: walkers.x,
             homes: labels.clone(),
             labels,
@@ -185,13 +186,13 @@ impl Equilibrium<'_> {
             progress((cycle + 1) as f64 / n_cycles as f64)?;
         }
         state.block += 1;
+        state.n_energy_evaluations += walkers.n_energy_evaluations;
         state.x = walkers.x;
         Ok(EquilibriumBlock {
             x: frames,
             local_acceptance: local / (n_cycles * self.settings.n_local_moves) as f64,
             pivot_acceptance: if pivot.is_some() { pivots / n_cycles as f64 } else { f64::NAN },
             renoising_acceptance: ways.map_or(f64::NAN, |ways| ways.acceptance / ways.n_moves as f64),
-            n_energy_evaluations: walkers.n_energy_evaluations,
             n_diverged,
         })
     }

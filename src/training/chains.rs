@@ -169,7 +169,13 @@ impl Chains {
                 let guide = match proposal {
                     Proposal::Gaussian => None,
                     Proposal::ReverseStep => Some(model),
-                    Proposal::Network => initialiser,
+                    Proposal::Network => {
+                        debug_assert!(
+                            initialiser.is_some(),
+                            "the trainer makes the network before the first step"
+                        );
+                        initialiser
+                    }
                 };
                 let start = conditions.start(guide, &noise, &times, &x, &streams)?;
                 let path = Recalled { path: model, conditions: &conditions };

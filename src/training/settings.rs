@@ -216,7 +216,7 @@ impl StageSettings {
             return fail("final_learning_rate", "must lie between 0 and learning_rate".into());
         }
         self.times.validate(&format!("{place}.times"))?;
-        // A data point with all its times lies in one chunk, also of the largest model.
+        // So many energies at other times are held at once.
         if self.times.n_times > MIN_LANES {
             return fail("times.n_times", format!("must be at most {MIN_LANES}"));
         }

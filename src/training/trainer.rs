@@ -108,11 +108,19 @@ impl<'a> Trainer<'a> {
             };
             return Err(Error::config("train.stages", message, hint));
         }
+        if data.second.is_some()
+            && let Some(objective) = objectives.iter().flatten().find(|o| o.objective.needs_noise_end())
+        {
+            let message = format!("`{}` is about a path that ends in noise", objective.objective.name());
+            let hint = "between two ensembles: score matching and `diffusive_classification`";
+            return Err(Error::config("train.stages", message, hint));
+        }
         if let Some(objective) = objectives.iter().flatten().find(|o| o.objective.needs_states()) {
             let name = objective.objective.name();
             if data.first.states.is_empty() {
                 let message = format!("`{name}` needs the state of every training frame");
-                return Err(Error::config("train.stages", message, "name states in `[[states]]`"));
+                let hint = "it is for `kirkwood run` on beads with named `[[states]]`";
+                return Err(Error::config("train.stages", message, hint));
             }
             let n_needed = data.first.states.iter().max().map_or(0, |last| last + 1);
             if model.n_states() < n_needed {
@@ -121,13 +129,6 @@ impl<'a> Trainer<'a> {
                 let hint = format!("states = {n_needed}");
                 return Err(Error::config("model.network.states", message, hint));
             }
-        }
-        if data.second.is_some()
-            && let Some(objective) = objectives.iter().flatten().find(|o| o.objective.needs_noise_end())
-        {
-            let message = format!("`{}` is about a path that ends in noise", objective.objective.name());
-            let hint = "between two ensembles: score matching and `diffusive_classification`";
-            return Err(Error::config("train.stages", message, hint));
         }
         if data.second.is_none()
             && let Some(objective) = objectives.iter().flatten().find(|o| o.objective.needs_displacements())

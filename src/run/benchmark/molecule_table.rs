@@ -145,10 +145,16 @@ impl MoleculeTable {
         entries
     }
 
-    /// The order of the methods at each molecule.
+    /// The order of the methods at each molecule; of a single method, how far it is.
     pub fn verdict(&self) -> String {
-        let sentences = self.rankings.iter().map(|(molecule, ranking)| ranking.sentence(molecule));
-        sentences.collect::<Vec<_>>().join(" ")
+        let mut sentences: Vec<String> =
+            self.rankings.iter().map(|(molecule, ranking)| ranking.sentence(molecule)).collect();
+        let is_ranked = |row: &&Row| self.rankings.iter().any(|(molecule, _)| *molecule == row.molecule);
+        for row in self.rows.iter().filter(|row| !is_ranked(row)) {
+            let excess = words(row.get("js_excess_equilibrium"));
+            sentences.push(format!("{}, {}: JS excess at equilibrium {excess}.", row.molecule, row.label));
+        }
+        sentences.join(" ")
     }
 }
 

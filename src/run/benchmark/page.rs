@@ -163,7 +163,14 @@ fn of_molecule(table: &MoleculeTable, molecule: &Molecule) -> Section {
     }
     section.table(cells.without_empty_columns());
     let is_of = |(name, _): &&(String, Ranking)| *name == molecule.settings.name;
-    for (_, ranking) in table.rankings.iter().filter(is_of) {
+    let rankings: Vec<&Ranking> = table.rankings.iter().filter(is_of).map(|(_, ranking)| ranking).collect();
+    if !rankings.is_empty() {
+        section.paragraph(
+            "Rankings are by differences that are taken block by block of the held-out frames, whose noise all methods \
+             share, on bins that depend on these frames alone.",
+        );
+    }
+    for ranking in rankings {
         let header = ["Method", "JS farther than the closest / nat"];
         let mut cells = page::Table::new(format!("Ranking, {}", ranking.title()), header).with_words(0);
         cells.rows.push(vec![ranking.best.clone(), "closest".into()]);
@@ -171,9 +178,6 @@ fn of_molecule(table: &MoleculeTable, molecule: &Molecule) -> Section {
             cells.rows.push(vec![label.clone(), number::with_error(*difference, Some(*error))]);
         }
         section.table(cells);
-        section.paragraph(
-            "Differences are taken block by block of the held-out frames, whose noise all methods share.",
-        );
     }
     for (idx, [_, state]) in molecule.states.iter().enumerate() {
         let header = std::iter::once("Method").chain(ENSEMBLES.iter().map(|(_, label)| *label));

@@ -28,11 +28,14 @@ struct Replicate {
     value_without_block: f64,
 }
 
+/// The metric that methods are compared by: on bins that do not depend on what was drawn.
+const METRIC: &str = "js_periodic";
+
 /// The Jensen–Shannon divergence of each set of a run from the held-out frames.
 pub(super) fn read(directory: &Path) -> Result<BTreeMap<String, Compared>> {
     let mut found: BTreeMap<String, Compared> = BTreeMap::new();
     for row in read_rows::<Replicate>(&directory.join("compare/replicates.csv"))? {
-        if row.metric == "js" {
+        if row.metric == METRIC {
             let (value, own_variance) = (row.value, row.own_std_error.powi(2));
             let new = || Compared { value, own_variance, without_block: Vec::new() };
             found.entry(row.set).or_insert_with(new).without_block.push(row.value_without_block);
@@ -52,29 +55,42 @@ pub(super) struct Ranking {
 }
 
 impl Ranking {
-    /// The runs of one molecule; `None` unless two methods have the set for the same seed.
+    /// The runs of one molecule, by the seeds that all its methods have; `None` unless there are two methods and such a seed.
     pub fn new(set: &'static str, runs: &[&Learned]) -> Option<Self> {
-        let mut methods: Vec<(&str, BTreeMap<u64, &Compared>)> = Vec::new();
-        for run in runs {
-            let Some(compared) = run.compared.get(set) else { continue };
-            match methods.iter_mut().find(|(label, _)| *label == run.method.label) {
-                Some((_, of)) => drop(of.insert(run.seed, compared)),
-                None => methods.push((&run.method.label, BTreeMap::from([(run.seed, compared)]))),
+        let runs = runs.iter().filter_map(|run| Some((run, run.compared.get(set)?)));
+        let runs = runs.map(|(run, compared)| Drawn {
+            method: &run.method.name,
+            label: &run.method.label,
+            seed: run.seed,
+            compared,
+        });
+        Self::of(set, runs.collect())
+    }
+
+    fn of(set: &'static str, runs: Vec<Drawn>) -> Option<Self> {
+        let mut names: Vec<&str> = Vec::new();
+        for run in &runs {
+            if !names.contains(&run.method) {
+                names.push(run.method);
             }
         }
-        let mean = |of: &BTreeMap<u64, &Compared>| {
-            of.values().map(|compared| compared.value).sum::<f64>() / of.len() as f64
-        };
-        methods.sort_by(|(_, a), (_, b)| mean(a).total_cmp(&mean(b)));
-        let [(best, of_best), others @ ..] = &methods[..] else { return None };
-        let others: Vec<(String, f64, f64)> = others
-            .iter()
-            .filter_map(|(label, of)| {
-                let (difference, error) = difference(of, of_best)?;
-                Some((label.to_string(), difference, error))
-            })
-            .collect();
-        (!others.is_empty()).then(|| Self { set, best: best.to_string(), others })
+        let find = |name: &str, seed: u64| runs.iter().find(|run| run.method == name && run.seed == seed);
+        let mut seeds: Vec<u64> = runs.iter().map(|run| run.seed).collect();
+        seeds.sort_unstable();
+        seeds.dedup();
+        seeds.retain(|seed| names.iter().all(|name| find(name, *seed).is_some()));
+        let mut methods: Vec<Vec<&Drawn>> =
+            names.iter().map(|name| seeds.iter().filter_map(|seed| find(name, *seed)).collect()).collect();
+        if seeds.is_empty() || methods.len() < 2 {
+            return None;
+        }
+        let total = |of: &[&Drawn]| of.iter().map(|run| run.compared.value).sum::<f64>();
+        methods.sort_by(|a, b| total(a).total_cmp(&total(b)));
+        let others = methods[1..].iter().map(|of| {
+            let (value, error) = difference(of, &methods[0]);
+            (of[0].label.to_string(), value, error)
+        });
+        Some(Self { set, best: methods[0][0].label.to_string(), others: others.collect() })
     }
 
     /// How its set was drawn.
@@ -93,26 +109,27 @@ impl Ranking {
     }
 }
 
-/// The mean over common seeds of how much farther one method is than another. The noise of held-out frames is taken to be
-/// common to all seeds; what seeds add is their spread.
-fn difference(of: &BTreeMap<u64, &Compared>, best: &BTreeMap<u64, &Compared>) -> Option<(f64, f64)> {
-    let pairs: Vec<(f64, f64)> = of
-        .iter()
-        .filter_map(|(seed, compared)| {
-            let other = best.get(seed)?;
-            let comparable = compared.without_block.len() == other.without_block.len();
-            comparable.then(|| compared.farther_than(other))
-        })
+/// A set of one run, as it is compared.
+struct Drawn<'a> {
+    method: &'a str,
+    label: &'a str,
+    seed: u64,
+    compared: &'a Compared,
+}
+
+/// The mean over seeds of how much farther one method is than another, and its standard error: of the frames, or the spread
+/// of the seeds, which hold out other frames, where that is larger. Not a number where held-out frames differ.
+fn difference(of: &[&Drawn], best: &[&Drawn]) -> (f64, f64) {
+    let both = of.iter().zip(best);
+    let pairs: Vec<(f64, f64)> = both
+        .map(|(of, best)| of.compared.farther_than(best.compared).unwrap_or((f64::NAN, f64::NAN)))
         .collect();
     let n = pairs.len() as f64;
-    if pairs.is_empty() {
-        return None;
-    }
     let mean = pairs.iter().map(|(difference, _)| difference).sum::<f64>() / n;
-    let within = pairs.iter().map(|(_, error)| error * error).sum::<f64>() / n;
+    let within = pairs.iter().map(|(_, error)| error * error).sum::<f64>() / (n * n);
     let squares: f64 = pairs.iter().map(|(difference, _)| (difference - mean).powi(2)).sum();
     let between = if pairs.len() > 1 { squares / (n - 1.0) / n } else { 0.0 };
-    Some((mean, (within + between).sqrt()))
+    (mean, within.max(between).sqrt())
 }
 
 #[cfg(test)]
@@ -124,21 +141,46 @@ mod tests {
         Compared { value, own_variance: own * own, without_block }
     }
 
-    /// Noise that both have drops out; what is left is the noise of each, and the spread of seeds.
+    fn drawn<'a>(method: &'a str, seed: u64, compared: &'a Compared) -> Drawn<'a> {
+        Drawn { method, label: method, seed, compared }
+    }
+
+    /// Noise that both have drops out; what is left is the noise of each, or the spread of seeds.
     #[test]
     fn common_noise_is_not_in_a_difference() {
         let noise = [0.5, -0.5, 0.3, -0.3];
         let (near, far) = (compared(0.10, &noise, 3e-3), compared(0.12, &noise, 4e-3));
-        let one = |compared| BTreeMap::from([(1, compared)]);
-        let (value, error) = difference(&one(&far), &one(&near)).unwrap();
-        assert!((value - 0.02).abs() < 1e-12 && (error - 5e-3).abs() < 1e-9, "{value} {error}");
+        let rank = |runs| Ranking::of("iid", runs);
+        let one = rank(vec![drawn("far", 1, &far), drawn("near", 1, &near)]).unwrap();
+        assert_eq!(one.best, "near");
+        let (label, value, error) = &one.others[0];
+        assert!(label == "far" && (value - 0.02).abs() < 1e-12 && (error - 5e-3).abs() < 1e-9, "{one:?}");
+
+        // Two seeds that agree halve the variance; two that do not have their spread.
+        let two = |other| {
+            let runs = [("far", 1, &far), ("far", 2, other), ("near", 1, &near), ("near", 2, &near)];
+            rank(runs.map(|(method, seed, of)| drawn(method, seed, of)).into()).unwrap().others[0].clone()
+        };
+        assert!((two(&far).2 - 5e-3 / 2.0_f64.sqrt()).abs() < 1e-9);
         let farther = compared(0.16, &noise, 4e-3);
-        let (of, best) =
-            (BTreeMap::from([(1, &far), (2, &farther)]), BTreeMap::from([(1, &near), (2, &near)]));
-        let (value, error) = difference(&of, &best).unwrap();
-        let expected = (25e-6_f64 + 0.5 * 2.0 * 0.02 * 0.02).sqrt();
-        assert!((value - 0.04).abs() < 1e-12 && (error - expected).abs() < 1e-9, "{value} {error}");
-        assert_eq!(difference(&one(&far), &BTreeMap::from([(2, &near)])), None);
+        let (_, value, error) = two(&farther);
+        assert!((value - 0.04).abs() < 1e-12 && (error - 0.02).abs() < 1e-9, "{value} {error}");
+    }
+
+    /// A method that has fewer seeds is compared by these; one that has none in common is not.
+    #[test]
+    fn only_common_seeds_count() {
+        let [easy, hard, close] = [0.10, 0.50, 0.09].map(|value| compared(value, &[0.1, -0.1], 1e-3));
+        let runs = || vec![drawn("a", 1, &easy), drawn("b", 1, &close), drawn("b", 2, &hard)];
+        let ranking = Ranking::of("iid", runs()).unwrap();
+        assert!(ranking.best == "b" && (ranking.others[0].1 - 0.01).abs() < 1e-12, "{ranking:?}");
+        let mut apart = runs();
+        apart[0].seed = 3;
+        assert_eq!(Ranking::of("iid", apart), None);
+        assert_eq!(Ranking::of("iid", vec![drawn("a", 1, &easy)]), None);
+        let fewer = compared(0.2, &[0.1], 1e-3);
+        let ranking = Ranking::of("iid", vec![drawn("a", 1, &easy), drawn("b", 1, &fewer)]).unwrap();
+        assert!(ranking.others[0].1.is_nan());
     }
 
     #[test]

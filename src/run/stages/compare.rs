@@ -213,14 +213,13 @@ fn over_training(
     let (of_set, of_train, of_data) = (of_set.sample()?, of_train.sample()?, of_data.sample()?);
     let mut floor = metric.with_block_errors(&of_train, &train_blocks, &of_data, &data_blocks)?;
     floor.error_method = format!("training frames against held-out ones; {}", floor.error_method);
-    let mut excess = metric.excess_with_block_errors(
+    let (mut excess, compared) = metric.excess_with_block_errors(
         (&of_set, &set_blocks),
         (&of_train, &train_blocks),
         (&of_data, &data_blocks),
     )?;
     excess.error_method =
         format!("above training frames, by as many of the ensemble; {}", excess.error_method);
-    let compared = metric.compare((&of_set, &set_blocks), (&of_data, &data_blocks))?;
     Ok((floor, excess, compared))
 }
 

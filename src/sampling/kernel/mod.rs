@@ -180,11 +180,15 @@ impl Proposals {
                         Outcome { step: Step::Diverged, probability: 0.0 }
                     } else {
                         let log_ratio = *u - new_u + correction;
-                        // A walker that starts where its energy is not a number takes the first finite one.
-                        let probability = if u.is_nan() { 1.0 } else { log_ratio.min(0.0).exp() };
+                        let probability = match log_ratio.is_nan() {
+                            // A walker that starts where its energy is not a number takes the first finite one.
+                            true if u.is_nan() => 1.0,
+                            // What has no probability is not accepted; `min` would make it 1.
+                            true => 0.0,
+                            false => log_ratio.min(0.0).exp(),
+                        };
                         let accepted = uniform < probability;
-                        let step = if accepted { Step::Accepted } else { Step::Rejected };
-                        Outcome { step, probability: if probability.is_nan() { 0.0 } else { probability } }
+                        Outcome { step: if accepted { Step::Accepted } else { Step::Rejected }, probability }
                     };
                     if outcome.step == Step::Accepted {
                         x.copy_from_slice(new_x);
@@ -225,6 +229,26 @@ mod tests {
         stays(|walkers| Box::new(Hmc::new(walkers, 4)), 0.25).unwrap();
         let wrong = stays(|walkers| Box::new(Mala::without_hastings(walkers)), 0.4);
         assert!(wrong.is_err(), "a kernel without its Hastings term was not caught");
+    }
+
+    /// A proposal whose probability is not a number stays out, although its energy is finite; a walker whose own energy is
+    /// not a number takes it.
+    #[test]
+    fn a_ratio_that_is_not_a_number_is_not_accepted() {
+        let path = centred_mixture();
+        let (n, t) = (4, 0.05);
+        let x = sample_many(&path, t, n, 1);
+        let mut walkers =
+            Walkers::new(&path, x.clone(), vec![t; n], &Streams::new(9), Purpose::Walker).unwrap();
+        walkers.u[3] = f64::NAN;
+        let mut proposals = Proposals::new(&walkers);
+        proposals.x.copy_from_slice(&x);
+        proposals.evaluate(&path, &mut walkers).unwrap();
+        proposals.log_correction = vec![f64::NAN, 0.0, f64::NEG_INFINITY, f64::NAN];
+        proposals.decide(&mut walkers);
+        let probabilities: Vec<f64> = proposals.outcomes.iter().map(|outcome| outcome.probability).collect();
+        assert_eq!(probabilities, [0.0, 1.0, 0.0, 1.0]);
+        assert!(proposals.outcomes[0].step == Step::Rejected && walkers.u[3].is_finite());
     }
 
     #[test]

@@ -112,9 +112,8 @@ pub fn equilibrium(draw: &Draw) -> Result<PartRecord> {
     })?;
 
     let mut record = store(draw, "equilibrium", &block.x, &basins)?;
-    let per_cycle = settings.n_local_moves as u64 + u64::from(!bonds.is_empty());
-    record.n_energy_evaluations =
-        block.n_energy_evaluations + settings.n_relaxation as u64 * n_walkers as u64 * per_cycle;
+    let of_widths = ways.as_ref().map_or(0, |(paths, _)| paths.n_energy_evaluations);
+    record.n_energy_evaluations = state.n_energy_evaluations + of_widths;
     let mean = "mean over moves of the part that counts";
     record.note("equilibrium_local_acceptance", block.local_acceptance, "", mean);
     if !bonds.is_empty() {

@@ -102,7 +102,7 @@ impl Memory {
 }
 
 /// By how much the shares of states of walkers that began in one basin differ from those of all others, where that is most
-/// significant; labels are `[walker][frame]` below `n_states`. `None` unless two basins have two walkers each.
+/// significant; labels are `[walker][frame]` below `n_states`. `None` unless two walkers began in some basin and two elsewhere.
 pub fn memory(labels: &[usize], basins: &[usize], n_states: usize) -> Option<Memory> {
     let n_frames = labels.len() / basins.len();
     let mut found: Option<Memory> = None;
@@ -118,8 +118,8 @@ pub fn memory(labels: &[usize], basins: &[usize], n_states: usize) -> Option<Mem
                 let n = shares.len() as f64;
                 let mean = shares.iter().sum::<f64>() / n;
                 let squares: f64 = shares.iter().map(|share| (share - mean).powi(2)).sum();
-                // Walkers that are all alike are known no better than to one walker.
-                (n, mean, squares / (n - 1.0) / n + 1.0 / (n * n))
+                // Walkers that are all alike are known no better than to half a walker.
+                (n, mean, squares / (n - 1.0) / n + 0.25 / (n * n))
             };
             let [here, elsewhere] = [moments(true), moments(false)];
             if here.0 < 2.0 || elsewhere.0 < 2.0 {
@@ -146,8 +146,8 @@ mod tests {
         assert_eq!(chosen.iter().filter(|frame| **frame >= 990).count(), 50);
     }
 
-    /// Walkers that stay where they began are found out, those that forget are not; one that leaves at every tenth frame is
-    /// seen as well, as its frames count together.
+    /// Walkers that stay where they began are found out, also when they are few; those that forget are not; those that leave at
+    /// every twentieth frame are seen as well.
     #[test]
     fn walkers_that_remember_their_start_are_found() {
         use crate::random::Purpose;
@@ -175,6 +175,8 @@ mod tests {
         assert!(slow.is_significant() && (0.1..0.6).contains(&slow.difference()), "{slow:?}");
         let free = memory(&labels(1.0), &basins, 3).unwrap();
         assert!(!free.is_significant(), "{free:?}");
+        let few: Vec<usize> = (0..16).map(|walker| walker % 4).collect();
+        assert!(memory(&few, &few, 4).unwrap().is_significant());
         assert_eq!(memory(&[0, 0], &[0, 0], 1), None);
     }
 
