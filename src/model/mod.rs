@@ -23,4 +23,6 @@ pub use energy_model::EnergyModel;
 pub use state_energy::StateEnergy;
 
 #[cfg(test)]
+mod state_energy_tests;
+#[cfg(test)]
 mod tests;

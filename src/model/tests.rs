@@ -34,7 +34,7 @@ pub(super) fn chain(n_beads: usize, n_frames: usize, streams: &Streams) -> Vec<f
 
 /// A model with random weights, everywhere different from zero, and its training data. A chain of more
 /// than 8 beads forks at its end.
-fn random_model(network: &dyn Network, n_beads: usize) -> (EnergyModel, Vec<f64>) {
+pub(super) fn random_model(network: &dyn Network, n_beads: usize) -> (EnergyModel, Vec<f64>) {
     let bonds = (1..n_beads)
         .map(|k| if n_beads > 8 && k + 2 >= n_beads { [n_beads - 3, k] } else { [k - 1, k] })
         .collect();
@@ -67,7 +67,7 @@ fn random_model_of(network: &dyn Network, architecture: Architecture) -> (Energy
 }
 
 /// Noised data at levels from one end of time to the other, as f32 numbers in f64.
-fn noised(model: &EnergyModel, data: &[f64], n: usize) -> (Vec<f64>, Vec<f64>) {
+pub(super) fn noised(model: &EnergyModel, data: &[f64], n: usize) -> (Vec<f64>, Vec<f64>) {
     let (noise, space) = (*model.noise(), PotentialPath::space(model));
     let size = space.dimension();
     let times = noise.log_snr_grid(n - 1);
@@ -115,7 +115,7 @@ fn networks() -> impl Iterator<Item = (&'static str, Box<dyn Network>)> {
 }
 
 /// Every network with states.
-fn with_states() -> impl Iterator<Item = (&'static str, Box<dyn Network>)> {
+pub(super) fn with_states() -> impl Iterator<Item = (&'static str, Box<dyn Network>)> {
     let build = |name: &str, n_states: usize| {
         let entry = NETWORKS.get("", name).unwrap();
         let mut table: toml::Table = format!("{}\nstates = {n_states}", entry.example).parse().unwrap();
@@ -131,7 +131,7 @@ fn with_states() -> impl Iterator<Item = (&'static str, Box<dyn Network>)> {
 }
 
 /// The largest difference relative to the largest number.
-fn relative(found: impl IntoIterator<Item = f64>, expected: &[f64]) -> f64 {
+pub(super) fn relative(found: impl IntoIterator<Item = f64>, expected: &[f64]) -> f64 {
     let largest = expected.iter().fold(0.0_f64, |m, e| m.max(e.abs()));
     let found: Vec<f64> = found.into_iter().collect();
     assert_eq!(found.len(), expected.len());
@@ -492,92 +492,4 @@ fn bonds_that_branch_ask_for_features_of_atoms() {
     assert_eq!(rows("automatic", chain()), rows("beads", chain()));
     assert_eq!(rows("automatic", methane()), rows("atoms", methane()));
     assert_ne!(rows("atoms", methane()), rows("beads", methane()));
-}
-
-/// exp(−u(x, t)) is the sum of exp(−u(x, t, y)), forces are the mean of those of states, and the noise end knows no state.
-#[test]
-fn energies_of_states_add_up_to_the_energy() {
-    for (name, network) in with_states() {
-        let (model, data) = random_model(&*network, 5);
-        let (t, x) = noised(&model, &data, model.lanes() + 7);
-        let (n, n_states) = (t.len(), model.n_states());
-        let run = |path: &dyn PotentialPath| {
-            let (mut u, mut gradient, mut rates) = (vec![0.0; n], vec![0.0; x.len()], vec![0.0; n]);
-            path.energies_and_gradients(&t, &x, &mut u, &mut gradient).unwrap();
-            path.lambda_derivatives(&t, &x, &mut rates).unwrap();
-            (u, gradient, rates)
-        };
-        let (u, gradient, rates) = run(&model);
-        let of_states: Vec<_> = (0..n_states).map(|state| run(&model.of_state(state).unwrap())).collect();
-        let p = model.state_probabilities(&t, &x).unwrap();
-        let (mut forces, mut mean_rates) = (vec![0.0; x.len()], vec![0.0; n]);
-        let mut most_known = 0.0_f64;
-        for k in 0..n {
-            let all: Vec<f64> = of_states.iter().map(|(u, ..)| -u[k]).collect();
-            let together = -crate::potential::log_sum_exp(&all);
-            assert!((together - u[k]).abs() < 1e-5 * (1.0 + u[k].abs()), "{name}: {together} {}", u[k]);
-            for (state, (_, gradient, rates)) in of_states.iter().enumerate() {
-                let p = p[k * n_states + state];
-                assert!((p - (u[k] + all[state]).exp()).abs() < 1e-3, "{name}");
-                most_known = most_known.max(p);
-                mean_rates[k] += p * rates[k];
-                (15 * k..15 * k + 15).for_each(|i| forces[i] += p * gradient[i]);
-            }
-        }
-        assert!(most_known > 1.5 / n_states as f64, "{name}: {most_known}");
-        assert!(relative(forces, &gradient) < 1e-4 && relative(mean_rates, &rates) < 1e-4, "{name}");
-        // Every lane its own state.
-        let states: Vec<usize> = (0..model.lanes()).map(|lane| lane % n_states).collect();
-        let mut workspace = model.take_workspace();
-        model.load_with_states(&mut workspace, &t[..states.len()], &x[..15 * states.len()], &states);
-        workspace.forward(&model.program, model.weights());
-        let mixed = workspace
-            .energies()
-            .iter()
-            .enumerate()
-            .map(|(k, &u)| f64::from(u) + model.gaussian_energy(t[k], &x[15 * k..15 * k + 15]));
-        let expected: Vec<f64> = states.iter().enumerate().map(|(k, &state)| of_states[state].0[k]).collect();
-        assert!(relative(mixed, &expected) < 1e-6, "{name}");
-
-        let last = model.noise().time_range().1;
-        let at_noise =
-            model.state_probabilities(&[last; 2], &[&x[..15], &x[x.len() - 15..]].concat()).unwrap();
-        let [a, b] = [0, 1].map(|k| &at_noise[k * n_states..][..n_states]);
-        assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-2), "{name}: {at_noise:?}");
-
-        for (device, compute) in devices() {
-            let tensors = TensorProgram::new(&model.program, &compute, model.weights().values()).unwrap();
-            for (state, (u, gradient, _)) in of_states.iter().enumerate() {
-                let batch = model.upload_with_states(&tensors, &t, &x, &vec![state; n]).unwrap();
-                let (mut found, mut forces) = tensors.evaluate(&batch).unwrap();
-                let frames = x.chunks_exact(15).zip(&t);
-                found.iter_mut().zip(frames).for_each(|(u, (x, &t))| *u += model.gaussian_energy(t, x));
-                model.add_gaussian_gradient(&t, &x, &mut forces);
-                assert!(relative(found, u) < 1e-4, "{name} {device}");
-                for (found, expected) in forces.chunks(15).zip(gradient.chunks(15)) {
-                    assert!(relative(found.iter().copied(), expected) < 1e-4, "{name} {device}");
-                }
-            }
-        }
-        assert!(model.of_state(n_states).is_err());
-    }
-}
-
-/// Parameters, time rows and settings of networks without states are those that checkpoints and plans had before there were any.
-#[test]
-fn without_states_nothing_is_there_of_them() {
-    let table = "kind = \"vector\"\nhidden = [4]\ntime_splines = 9".parse().unwrap();
-    let network = NETWORKS.build("model.network", table, &()).unwrap();
-    let program = network.program(&Architecture::of_vectors(2, Noise::default())).unwrap();
-    assert_eq!((program.n_parameters(), program.n_time_rows()), (6 * 9 + 8 + 4 + 8, 11));
-    assert!(program.states().is_empty() && program.nodes().len() == 23, "{}", program.nodes().len());
-    let texts = [
-        toml::to_string(&super::network::vector::Vector::default()).unwrap(),
-        toml::to_string(&super::network::whitened::Whitened::default()).unwrap(),
-        toml::to_string(&super::network::message_passing::MessagePassing::default()).unwrap(),
-    ];
-    assert!(texts.iter().all(|text| !text.contains("states")), "{texts:?}");
-    let (model, data) = random_model(&*network, 1);
-    assert!(model.of_state(0).is_err());
-    assert!(model.state_probabilities(&[0.5], &data[..3]).unwrap().is_empty());
 }
