@@ -60,7 +60,8 @@ impl Metric {
         if self == Self::PmfError { "(kT)^2" } else { "1" }
     }
 
-    /// The number with its standard error by the delete-one-block jackknife, over blocks of both samples.
+    /// The number with its standard error by the delete-one-block jackknife, over blocks of both samples; with the comparison
+    /// that it is made of.
     ///
     /// Blocks must be longer than the correlation time, or hold whole walkers. Bins stay where the full
     /// data put them: where the extremes of the data set the edges, how those vary is not in the error.
@@ -73,20 +74,17 @@ impl Metric {
         blocks_a: &Blocks,
         b: &Sample,
         blocks_b: &Blocks,
-    ) -> Result<Estimate> {
+    ) -> Result<(Estimate, Compared)> {
         let compared = self.compare((a, blocks_a), (b, blocks_b))?;
         let kish = |sample: &Sample| sample.weights().map_or(sample.n_frames() as f64, effective_sample_size);
-        Ok(Estimate::new(
-            compared.value,
-            (compared.own_variance + jackknife(&compared.without_block)).sqrt(),
-            kish(a).min(kish(b)),
-            self.unit(),
-            format!(
-                "delete-one-block jackknife ({} and {} blocks)",
-                blocks_a.n_blocks(),
-                blocks_b.n_blocks()
-            ),
-        ))
+        let method = format!(
+            "delete-one-block jackknife ({} and {} blocks)",
+            blocks_a.n_blocks(),
+            blocks_b.n_blocks()
+        );
+        let std_error = (compared.own_variance + jackknife(&compared.without_block)).sqrt();
+        let n_effective = kish(a).min(kish(b));
+        Ok((Estimate::new(compared.value, std_error, n_effective, self.unit(), method), compared))
     }
 
     /// How much farther `a` is from `reference` than `other` is, where both are compared with the same frames; with the
@@ -241,7 +239,7 @@ mod tests {
             .map(|i| {
                 let (a, b) = (sample(n, 0.0, 2 * i), sample(n, center, 2 * i + 1));
                 let (a, b) = (Sample::new(&a).unwrap(), Sample::new(&b).unwrap());
-                metric.with_block_errors(&a, &blocks, &b, &blocks).unwrap()
+                metric.with_block_errors(&a, &blocks, &b, &blocks).unwrap().0
             })
             .collect();
         let spread = crate::free_energy::bootstrap::deviation(estimates.iter().map(|e| e.value));

@@ -334,7 +334,7 @@ fn row(
         }
     };
     for ((metric, name), floor) in METRICS.into_iter().zip(&floors) {
-        let value = metric.with_block_errors(&sample, &set.blocks, &other, &reference.blocks)?;
+        let (value, _) = metric.with_block_errors(&sample, &set.blocks, &other, &reference.blocks)?;
         let excess = floor.excess(&value);
         let unit = if metric == Metric::PmfError { "kT^2" } else { "nat" };
         for (name, estimate) in [

@@ -211,7 +211,7 @@ fn over_training(
     let (of_train, train_blocks) = thinned(train, n, n_blocks)?;
     let (of_data, data_blocks) = thinned(data, usize::MAX, n_blocks)?;
     let (of_set, of_train, of_data) = (of_set.sample()?, of_train.sample()?, of_data.sample()?);
-    let mut floor = metric.with_block_errors(&of_train, &train_blocks, &of_data, &data_blocks)?;
+    let (mut floor, _) = metric.with_block_errors(&of_train, &train_blocks, &of_data, &data_blocks)?;
     floor.error_method = format!("training frames against held-out ones; {}", floor.error_method);
     let (mut excess, compared) = metric.excess_with_block_errors(
         (&of_set, &set_blocks),
@@ -269,7 +269,7 @@ fn write_metrics(context: &Context, directory: &Path, sets: &[Set]) -> Result<()
                 &context.streams(),
             )?);
         }
-        let against = |reference: &Set| -> Result<Vec<Estimate>> {
+        let against = |reference: &Set| -> Result<Vec<(Estimate, Compared)>> {
             let (a, b) = (set.sample()?, reference.sample()?);
             metrics
                 .par_iter()
@@ -279,14 +279,13 @@ fn write_metrics(context: &Context, directory: &Path, sets: &[Set]) -> Result<()
         let (of_test, of_train) = (against(data)?, against(train)?);
         for (idx, (metric, name)) in METRICS.iter().enumerate() {
             let floor = &floors[&n][idx];
-            line(set.name, name, &of_test[idx]);
-            line(set.name, &format!("{name}_train"), &of_train[idx]);
+            let ((against_test, compared), (against_train, _)) = (&of_test[idx], &of_train[idx]);
+            line(set.name, name, against_test);
+            line(set.name, &format!("{name}_train"), against_train);
             if floor.floor.value.is_finite() {
                 line(set.name, &format!("{name}_floor"), &floor.floor);
-                line(set.name, &format!("{name}_excess"), &floor.excess(&of_test[idx]));
-                let (own, reference) = (set.sample()?, data.sample()?);
-                let compared = metric.compare((&own, &set.blocks), (&reference, &data.blocks))?;
-                replicates.push(set.name, name, &compared);
+                line(set.name, &format!("{name}_excess"), &floor.excess(against_test));
+                replicates.push(set.name, name, compared);
                 continue;
             }
             let n_both = n.min(train.frames.n_frames());

@@ -97,14 +97,13 @@ pub fn equilibrium(draw: &Draw) -> Result<PartRecord> {
     let n_cycles = record_every * n_frames;
     draw.context.begin("equilibrium", (settings.n_relaxation + n_cycles) as u64);
     let (x, basins) = starts::draw(draw, n_walkers)?;
-    let relaxed = sampler.start(x, &mut |fraction| {
+    let mut state = sampler.start(x, &mut |fraction| {
         draw.context
             .control
             .progress()
             .advance((fraction * settings.n_relaxation as f64) as u64, "relaxation");
         draw.context.check_stop()
-    });
-    let mut state = relaxed?;
+    })?;
     let block = sampler.block(&mut state, n_cycles, &mut |fraction| {
         let done = settings.n_relaxation as u64 + (fraction * n_cycles as f64) as u64;
         draw.context.control.progress().advance(done, "");

@@ -1,8 +1,9 @@
 //! Where walkers at the data end begin: equally in every basin, whatever its population.
 //!
 //! A walker that never leaves its basin then shows up as a wrong population, instead of being right by
-//! the luck of its start, and what walkers remember of it is measured ([`memory`]). Basins are the states of the configuration and what lies outside of them;
-//! without states, the occupied cells of a coarse grid over the first two collective variables.
+//! the luck of its start, and what walkers remember of it is measured ([`memory`]). Basins are the states
+//! of the configuration and what lies outside of them; without states, the occupied cells of a coarse
+//! grid over the first two collective variables.
 
 use std::collections::BTreeMap;
 
