@@ -70,6 +70,69 @@ fn oscillators_at_another_temperature_in_another_potential_and_without_a_bias() 
     assert!((sum - 1.0).abs() < 1e-9 && weights.starts_with("simulation,frame,log_weight,weight\n0,0,"));
 }
 
+/// Frames of ½ x² at 250, 300 and 400 K, as a replica exchange has them: walkers that change their temperature.
+#[test]
+fn frames_of_several_temperatures_are_weighted_together() {
+    let home = tempfile::tempdir().unwrap();
+    let kelvins = [250.0, 300.0, 400.0];
+    let mut z = vec![0.0; 12_000];
+    fill_normal(&mut Streams::new(8).stream(Purpose::Walker, 0), &mut z);
+    let mut walkers = vec![String::from("x2,energy,bath\n"); 3];
+    let mut baths = vec![String::from("x2,energy\n"); 3];
+    for (n, z) in z.iter().enumerate() {
+        let (walker, bath) = (n % 3, (n / 3 + n) % 3);
+        // ⟨x²⟩ = T/300 K.
+        let x2 = kelvins[bath] / 300.0 * z * z;
+        let _ = writeln!(walkers[walker], "{x2},{},{}", 0.5 * KT * x2, kelvins[bath]);
+        let _ = writeln!(baths[bath], "{x2},{}", 0.5 * KT * x2);
+    }
+    let written = |name: &str, tables: &[String]| -> Vec<String> {
+        let paths = tables.iter().enumerate().map(|(k, table)| {
+            let path = home.path().join(format!("{name}_{k}.csv"));
+            fs::write(&path, table).unwrap();
+            text(&path)
+        });
+        paths.collect()
+    };
+    let (walkers, baths) = (written("walker", &walkers), written("bath", &baths));
+    let of = |files: &[String], arguments: &[&str]| {
+        let files: Vec<&str> = files.iter().map(String::as_str).collect();
+        let common = ["reweight", "--energy", "energy", "--observable", "x2", "--json"];
+        let output = run(&[&common[..], arguments, &files].concat());
+        (output.status.code(), json(&output))
+    };
+    for target in ["250", "330"] {
+        let exact = target.parse::<f64>().unwrap() / 300.0;
+        let (code, by_column) = of(&walkers, &["--temperature", "bath", "--to-temperature", target]);
+        assert_eq!(code, Some(0), "{by_column}");
+        close(average(&by_column, "x2"), exact);
+        close(average(&by_column, "energy"), 0.5 * KT * exact);
+        let free_energy = by_column["free_energy"]["value"].as_f64().unwrap();
+        assert!((free_energy + 0.5 * (exact * 1.2).ln()).abs() < 0.02, "{free_energy}");
+        assert_eq!(by_column["ensembles"][2]["n_samples"], 4000);
+        // The same frames by temperature, in another order: the same numbers, and one temperature alone knows less.
+        let (_, by_table) = of(&baths, &["--temperature", "250,300 K,400", "--to-temperature", target]);
+        let value = |found: &Value| average(found, "x2")["value"].as_f64().unwrap();
+        assert!((value(&by_table) - value(&by_column)).abs() < 1e-9);
+        let (_, alone) = of(&baths[..1], &["--temperature", "250", "--to-temperature", target]);
+        let error = |found: &Value| average(found, "x2")["std_error"].as_f64().unwrap();
+        assert!(error(&alone) > 1.2 * error(&by_table), "{} {}", error(&alone), error(&by_table));
+    }
+    let refused = |files: &[String], arguments: &[&str], expected: &str| {
+        let (code, found) = of(files, arguments);
+        let message = found["error"]["message"].as_str().unwrap_or_default();
+        assert!(code == Some(2) && message.contains(expected), "{arguments:?}: {found}");
+    };
+    refused(&walkers, &["--temperature", "bath"], "to-temperature");
+    refused(&walkers, &["--temperature", "bath", "--to-temperature", "300", "--bias", "x2"], "bias");
+    refused(&walkers, &["--temperature", "bath", "--to-temperature", "300", "--energy-unit", "kT"], "kJ/mol");
+    refused(&walkers, &["--temperature", "x2", "--to-temperature", "300"], "kinetic");
+    refused(&walkers, &["--temperature", "bad", "--to-temperature", "300"], "bath");
+    refused(&baths, &["--temperature", "250,300", "--to-temperature", "300"], "2 of them for 3 tables");
+    refused(&baths, &["--temperature", "250,warm,300", "--to-temperature", "300"], "warm");
+    refused(&baths, &["--temperature=-5", "--to-temperature", "300"], "-5 K");
+}
+
 #[test]
 fn ensembles_that_hardly_overlap_are_not_trusted() {
     let home = tempfile::tempdir().unwrap();

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use kirkwood::force_field::molecular_system::SystemRequest;
-use kirkwood::run::reweight::{Energies, ResampleRequest, ReweightRequest, reweight};
+use kirkwood::run::reweight::{Energies, ResampleRequest, ReweightRequest, Temperatures, reweight};
 use kirkwood::units::EnergyUnit;
 use kirkwood::{Error, Result};
 
@@ -19,9 +19,16 @@ pub struct OfReweight {
     #[arg(value_name = "FILES")]
     pub files: Vec<PathBuf>,
 
-    /// Of the simulations, in K
-    #[arg(long, value_name = "K", allow_negative_numbers = true)]
-    pub temperature: f64,
+    /// Of the simulations, in K: one number, one for each table (300,320,340), or the column that has it; frames of
+    /// several temperatures are weighted together by MBAR
+    #[arg(
+        long,
+        value_name = "K[,K]|COLUMN",
+        value_delimiter = ',',
+        required = true,
+        allow_hyphen_values = true
+    )]
+    pub temperature: Vec<String>,
 
     /// Of the target, in K [default: the same]
     #[arg(long, value_name = "K", allow_negative_numbers = true)]
@@ -114,10 +121,6 @@ impl OfReweight {
                 None if columns.is_empty() => None,
                 None => Some(Energies::Columns(columns.clone())),
             };
-        let of_simulation = temperature("temperature", Some(self.temperature))?;
-        let Some(of_simulation) = of_simulation else {
-            return Err(Error::config("temperature", "it is not known", "give --temperature"));
-        };
         let resample = match &self.resample[..] {
             [n, path] => Some(ResampleRequest {
                 n_frames: n.parse().map_err(|_| {
@@ -135,7 +138,7 @@ impl OfReweight {
         Ok(ReweightRequest {
             files: self.files.clone(),
             trajectories: self.trajectory.clone(),
-            temperature: of_simulation,
+            temperature: temperatures(&self.temperature)?,
             to_temperature: temperature("to-temperature", self.to_temperature)?,
             energy: energies(&self.energy, &self.from_system, &self.from_implicit_solvent),
             to_energy: energies(&self.to_energy, &self.to_system, &self.to_implicit_solvent),
@@ -149,6 +152,22 @@ impl OfReweight {
             out: self.out.clone(),
         })
     }
+}
+
+/// Numbers in K, with or without the unit, or the name of a column.
+fn temperatures(given: &[String]) -> Result<Temperatures> {
+    let number = |text: &str| text.trim().trim_end_matches('K').trim_end().parse::<f64>().ok();
+    let kelvins: Vec<Option<f64>> = given.iter().map(|text| number(text)).collect();
+    if let ([None], [column]) = (&kelvins[..], given) {
+        return Ok(Temperatures::Column(column.clone()));
+    }
+    let each = given.iter().zip(kelvins).map(|(text, kelvin)| {
+        temperature("temperature", kelvin)?.ok_or_else(|| {
+            let message = format!("`{text}` is not a number of kelvins");
+            Error::config("temperature", message, "for example 300,320,340, or the name of one column")
+        })
+    });
+    Ok(Temperatures::OfTables(each.collect::<Result<Vec<_>>>()?))
 }
 
 /// Computes and prints.

@@ -4,13 +4,17 @@
 //! are left is Kish's (Σw)²/Σw²; a few that have most of the weight mean that the ensembles hardly overlap, and no
 //! error computed from the samples can be trusted then. Errors are those of block bootstraps with blocks from the
 //! correlation of w (A − ⟨A⟩), the series whose mean is the error of the average.
+//!
+//! Samples of several ensembles, replicas at several temperatures for example, have the weights of MBAR
+//! (Shirts and Chodera 2008), w = exp(−u) / Σ_k N_k exp(f_k − u_k), and every resample is solved again.
 
 use rayon::prelude::*;
 
 use super::alchemical::{Severity, Verdict};
 use super::bootstrap::deviation;
+use super::mbar::Mbar;
 use super::weights::log_sum_exp;
-use super::{Estimate, Strata};
+use super::{Estimate, ReducedEnergies, Strata};
 use crate::error::{Error, Result};
 use crate::random::{Purpose, Streams};
 use crate::trajectory::statistical_inefficiency;
@@ -41,7 +45,7 @@ pub fn to_unbiased(bias_kj: &[f64], temperature: Temperature) -> Vec<f64> {
 }
 
 /// Samples with weights.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Reweighted {
     /// ln w, normalised: Σ w = 1.
     log_weights: Vec<f64>,
@@ -49,6 +53,17 @@ pub struct Reweighted {
     free_energy_kt: f64,
     /// Samples of each simulation, one after the other.
     lengths: Vec<usize>,
+    /// Of samples of several ensembles.
+    mixture: Option<Mixture>,
+}
+
+/// Samples of several ensembles.
+#[derive(Debug, Clone)]
+struct Mixture {
+    /// In each of the ensembles, and in the last row in the target.
+    energies: ReducedEnergies,
+    /// Which ensembles share no samples, if there are such.
+    disconnection: Option<String>,
 }
 
 /// A weighted average.
@@ -82,7 +97,23 @@ impl Reweighted {
         }
         let free_energy_kt = (log_weights.len() as f64).ln() - sum;
         let log_weights = log_weights.into_iter().map(|w| w - sum).collect();
-        Ok(Self { log_weights, free_energy_kt, lengths: lengths.to_vec() })
+        Ok(Self { log_weights, free_energy_kt, lengths: lengths.to_vec(), mixture: None })
+    }
+
+    /// Takes samples of several ensembles by their reduced energies in each of these and, in the last row, in the
+    /// target, which has no samples. The free energy is that of the target relative to the first ensemble.
+    pub fn from_ensembles(energies: ReducedEnergies, lengths: &[usize]) -> Result<Self> {
+        let target = energies.n_states() - 1;
+        if energies.n_k()[target] > 0 || energies.n_k()[..target].iter().all(|n| *n == 0) {
+            let expected = "samples of the ensembles, and none in the last row";
+            return Err(Error::invalid("energies in ensembles", expected, format!("{:?}", energies.n_k())));
+        }
+        let mbar = Mbar::new(&energies)?;
+        let mut of_samples = Self::new(mbar.log_weights(target), lengths)?;
+        of_samples.free_energy_kt = mbar.free_energies_kt()[target];
+        let disconnection = mbar.disconnection();
+        of_samples.mixture = Some(Mixture { energies, disconnection });
+        Ok(of_samples)
     }
 
     /// ln w with Σ w = 1.
@@ -113,13 +144,11 @@ impl Reweighted {
 
     /// −ln ⟨w⟩, the free energy of the target relative to the source in kT, with its error.
     pub fn free_energy(&self, n_resamples: usize, streams: &Streams) -> Result<Estimate> {
-        let n = self.log_weights.len() as f64;
-        let relative: Vec<f64> = self.log_weights.iter().map(|w| w.exp() * n).collect();
-        let strata = self.strata(&relative)?;
-        let replicates = self.replicates(&strata, n_resamples, streams, |count| {
-            let (sum, counted) = sums(count.iter().zip(&relative).map(|(c, w)| (c * w, *c)));
-            -(sum / counted).ln()
-        });
+        let strata = self.strata(&self.weights())?;
+        let solution = self.solution()?;
+        let replicates = replicates(&strata, n_resamples, streams, |count| {
+            self.resample(solution.as_ref(), count).map(|resample| resample.free_energy_kt)
+        })?;
         let error = if self.is_uniform() { 0.0 } else { deviation(replicates.iter().copied()) };
         Ok(Estimate::new(self.free_energy_kt, error, self.n_effective(), "kT", strata.method(n_resamples)))
     }
@@ -148,7 +177,7 @@ impl Reweighted {
             let found = format!("{} of sample {n}", observable[n]);
             return Err(Error::invalid("observable", "finite numbers", found));
         }
-        let of = |weights: &[f64]| -> Result<Estimate> {
+        let of = |weights: &[f64], resampled: &Resampled| -> Result<Estimate> {
             let mean = weights.iter().zip(observable).map(|(w, a)| w * a).sum::<f64>();
             let series: Vec<f64> = weights.iter().zip(observable).map(|(w, a)| w * (a - mean)).collect();
             // The observable itself may be slower than its product with noisy weights.
@@ -156,18 +185,20 @@ impl Reweighted {
             let g: Vec<f64> =
                 self.inefficiencies(observable).iter().zip(&by_series).map(|(a, b)| a.max(*b)).collect();
             let strata = Strata::new(&self.lengths, &g)?;
-            let replicates = self.replicates(&strata, n_resamples, streams, |count| {
-                let pairs = count.iter().zip(weights).zip(observable);
-                let (sum, total) = sums(pairs.map(|((c, w), a)| (c * w * a, c * w)));
-                sum / total
-            });
+            let replicates = replicates(&strata, n_resamples, streams, |count| {
+                let weights = resampled(count)?;
+                let (sum, total) = sums(weights.iter().zip(observable).map(|(w, a)| (w * a, *w)));
+                Ok(sum / total)
+            })?;
             let squares: f64 = weights.iter().map(|w| w * w).sum();
             let slowest = by_series.iter().copied().fold(1.0, f64::max);
             let error = deviation(replicates.iter().copied());
             Ok(Estimate::new(mean, error, 1.0 / squares / slowest, unit, strata.method(n_resamples)))
         };
         let uniform = vec![1.0 / weights.len() as f64; weights.len()];
-        Ok(Average { reweighted: of(&weights)?, plain: of(&uniform)? })
+        let solution = self.solution()?;
+        let reweighted = of(&weights, &|count| Ok(self.resample(solution.as_ref(), count)?.weights))?;
+        Ok(Average { reweighted, plain: of(&uniform, &Ok)? })
     }
 
     /// What must be known before the weights are used.
@@ -198,7 +229,29 @@ impl Reweighted {
             );
             verdicts.push(Verdict::new(severity, "dominant_sample", message));
         }
+        if let Some(sentence) = self.mixture.as_ref().and_then(|mixture| mixture.disconnection.clone()) {
+            verdicts.push(Verdict::new(Severity::Untrustworthy, "disconnected_states", sentence));
+        }
         verdicts
+    }
+
+    /// MBAR of all samples, from which resamples start; none for samples of one ensemble.
+    fn solution(&self) -> Result<Option<Mbar<'_>>> {
+        self.mixture.as_ref().map(|mixture| Mbar::new(&mixture.energies)).transpose()
+    }
+
+    /// What samples that count so often weigh.
+    fn resample(&self, solution: Option<&Mbar<'_>>, count: Vec<f64>) -> Result<Resample> {
+        if let Some(mbar) = solution {
+            let resampled = mbar.resampled(count)?;
+            let target = resampled.energies().n_states() - 1;
+            let free_energy_kt = resampled.free_energies_kt()[target];
+            return Ok(Resample { weights: resampled.weights(target), free_energy_kt });
+        }
+        let weights: Vec<f64> = count.iter().zip(&self.log_weights).map(|(c, w)| c * w.exp()).collect();
+        let (sum, counted) = sums(weights.iter().copied().zip(count));
+        let per_sample = sum / counted * self.log_weights.len() as f64;
+        Ok(Resample { weights, free_energy_kt: self.free_energy_kt - per_sample.ln() })
     }
 
     fn is_uniform(&self) -> bool {
@@ -218,19 +271,30 @@ impl Reweighted {
     fn strata(&self, series: &[f64]) -> Result<Strata> {
         Strata::new(&self.lengths, &self.inefficiencies(series))
     }
+}
 
-    fn replicates(
-        &self,
-        strata: &Strata,
-        n_resamples: usize,
-        streams: &Streams,
-        of: impl Fn(&[f64]) -> f64 + Sync,
-    ) -> Vec<f64> {
-        (0..n_resamples as u64)
-            .into_par_iter()
-            .map(|index| of(&strata.draw(&mut streams.stream(Purpose::Bootstrap, index))))
-            .collect()
-    }
+/// Weights from how often each sample counts, both up to a factor.
+type Resampled<'a> = dyn Fn(Vec<f64>) -> Result<Vec<f64>> + Sync + 'a;
+
+/// What a resample of the samples gave.
+struct Resample {
+    /// Of every sample, as often as it counts; up to a factor.
+    weights: Vec<f64>,
+    /// Of the target, kT.
+    free_energy_kt: f64,
+}
+
+/// One number of each resample, from how often each sample counts in it.
+fn replicates(
+    strata: &Strata,
+    n_resamples: usize,
+    streams: &Streams,
+    of: impl Fn(Vec<f64>) -> Result<f64> + Sync,
+) -> Result<Vec<f64>> {
+    (0..n_resamples as u64)
+        .into_par_iter()
+        .map(|index| of(strata.draw(&mut streams.stream(Purpose::Bootstrap, index))))
+        .collect()
 }
 
 fn sums(pairs: impl Iterator<Item = (f64, f64)>) -> (f64, f64) {
@@ -273,6 +337,75 @@ mod tests {
             assert!(difference.abs() <= 4.0 * free_energy.std_error + 1e-12, "{kelvin}: {difference}");
             assert!(reweighted.verdicts().is_empty());
         }
+    }
+
+    /// Reduced energies of oscillators that were simulated at several temperatures, and at a target.
+    fn of_replicas(n: usize, kelvins: &[f64], target: f64, stream: u64) -> (Vec<f64>, ReducedEnergies) {
+        let parts = kelvins.iter().zip(0..).map(|(kelvin, k)| oscillators(n, *kelvin, 16 * stream + k));
+        let u: Vec<f64> = parts.flatten().collect();
+        let rows = kelvins.iter().chain([&target]);
+        let u_kn = rows.flat_map(|kelvin| {
+            let kt = temperature(*kelvin).kt_kj_per_mol();
+            u.iter().map(move |u| u / kt)
+        });
+        let state_of = (0..kelvins.len()).flat_map(|k| vec![k; n]).collect();
+        let energies = ReducedEnergies::new(kelvins.len() + 1, u_kn.collect(), state_of).unwrap();
+        (u, energies)
+    }
+
+    #[test]
+    fn samples_of_several_temperatures_make_one_ensemble() {
+        for target in [300.0, 330.0, 450.0] {
+            let (u, energies) = of_replicas(4_000, &[300.0, 400.0, 550.0], target, 7);
+            let reweighted = Reweighted::from_ensembles(energies, &[4_000; 3]).unwrap();
+            assert!(reweighted.verdicts().is_empty());
+            let average = reweighted.average(&u, "kJ/mol", 100, &Streams::new(0)).unwrap().reweighted;
+            let exact = 1.5 * temperature(target).kt_kj_per_mol();
+            assert!((average.value - exact).abs() < 4.0 * average.std_error, "{target}: {average}, {exact}");
+            let free_energy = reweighted.free_energy(100, &Streams::new(0)).unwrap();
+            let difference = free_energy.value + 1.5 * (target / 300.0).ln();
+            assert!(difference.abs() <= 4.0 * free_energy.std_error + 1e-9, "{target}: {free_energy}");
+            // More than the share of the one temperature alone.
+            assert!(reweighted.n_effective() > 5_000.0, "{}", reweighted.n_effective());
+        }
+    }
+
+    #[test]
+    fn errors_of_several_temperatures_are_those_of_repetitions() {
+        let results: Vec<[Estimate; 2]> = (0..120)
+            .map(|stream| {
+                let (u, energies) = of_replicas(300, &[300.0, 420.0, 600.0], 500.0, 10 + stream);
+                let reweighted = Reweighted::from_ensembles(energies, &[300; 3]).unwrap();
+                let average = reweighted.average(&u, "kJ/mol", 60, &Streams::new(1)).unwrap().reweighted;
+                [average, reweighted.free_energy(60, &Streams::new(1)).unwrap()]
+            })
+            .collect();
+        let exact = [1.5 * temperature(500.0).kt_kj_per_mol(), -1.5 * (500.0_f64 / 300.0).ln()];
+        for (k, exact) in exact.into_iter().enumerate() {
+            let n = results.len() as f64;
+            let square = results.iter().map(|own| (own[k].value - exact).powi(2)).sum::<f64>() / n;
+            let claimed = results.iter().map(|own| own[k].std_error.powi(2)).sum::<f64>() / n;
+            // 120 squares scatter by 13 %.
+            assert!((square / claimed - 1.0).abs() < 0.4, "{k}: {square} instead of {claimed}");
+        }
+    }
+
+    #[test]
+    fn temperatures_without_overlap_are_not_trusted() {
+        // Energies a hundred times as large: 300 K and 600 K have no sample in common.
+        let (u, _) = of_replicas(500, &[300.0, 600.0], 450.0, 3);
+        let u_kn: Vec<f64> = [300.0, 600.0, 450.0]
+            .into_iter()
+            .flat_map(|kelvin| {
+                let kt = temperature(kelvin).kt_kj_per_mol();
+                u.iter().enumerate().map(move |(n, u)| (u + if n < 500 { 0.0 } else { 2e4 }) / kt)
+            })
+            .collect();
+        let state_of = (0..1000).map(|n| n / 500).collect();
+        let energies = ReducedEnergies::new(3, u_kn, state_of).unwrap();
+        let reweighted = Reweighted::from_ensembles(energies, &[500, 500]).unwrap();
+        let kinds: Vec<String> = reweighted.verdicts().into_iter().map(|verdict| verdict.kind).collect();
+        assert!(kinds.contains(&"disconnected_states".to_string()), "{kinds:?}");
     }
 
     #[test]

@@ -65,6 +65,11 @@ impl Series {
         Ok(&self.table.names[self.table.index_of(column)?])
     }
 
+    /// Where a row that is used stands in the file.
+    pub fn place(&self, row: usize) -> String {
+        self.table.place(row + self.n_discarded)
+    }
+
     /// The rows of a column that are used, all finite.
     pub fn column(&self, name: &str) -> Result<&[f64]> {
         let index = self.table.index_of(name)?;
@@ -74,7 +79,7 @@ impl Series {
             None => Ok(used),
             Some(row) => Err(Error::file(
                 &self.path,
-                self.table.place(row + self.n_discarded),
+                self.place(row),
                 format!("a finite number in column `{}`", self.table.names[index]),
                 used[row].to_string(),
             )

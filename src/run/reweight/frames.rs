@@ -20,7 +20,6 @@ pub(super) fn energies(
     request: &ReweightRequest,
     system: &SystemRequest,
     samples: &mut Samples,
-    warnings: &mut Vec<String>,
 ) -> Result<Vec<f64>> {
     let mut energies = Vec::new();
     for (index, trajectory) in request.trajectories.iter().enumerate() {
@@ -31,7 +30,7 @@ pub(super) fn energies(
             nonbonded: None,
             precision: Precision::Double,
         })?;
-        warnings.extend(evaluated.warnings);
+        samples.warnings.extend(evaluated.warnings);
         let first = match_frames(request, samples, index, trajectory, evaluated.frames.len())?;
         for (frame, of_frame) in evaluated.frames.iter().enumerate().skip(first) {
             let total = of_frame.terms.total();

@@ -1,13 +1,16 @@
-//! Frames of a simulation weighted to another temperature, another potential, or to the ensemble without a bias.
+//! Frames of simulations weighted to another temperature, another potential, or to the ensemble without a bias.
 //!
 //! ln w = (U₁ + V)/kT₁ − U₂/kT₂, with whichever of the parts are given: U₁ and U₂ from columns or from systems that
-//! are evaluated here, the bias V from columns. U₁ does not contain the bias.
+//! are evaluated here, the bias V from columns. U₁ does not contain the bias. Frames of several temperatures T₁, those
+//! of replica exchange for example, are weighted together by MBAR.
 
+mod ensembles;
 mod frames;
 mod output;
 
 use std::path::PathBuf;
 
+pub use ensembles::{Ensembles, Temperatures};
 pub use output::{NamedAverage, ReweightOutcome};
 
 use crate::error::{Error, Result};
@@ -45,7 +48,7 @@ pub struct ReweightRequest {
     /// Frames of these tables, one file for each.
     pub trajectories: Vec<PathBuf>,
     /// T₁.
-    pub temperature: Temperature,
+    pub temperature: Temperatures,
     /// T₂, the same when absent.
     pub to_temperature: Option<Temperature>,
     /// U₁.
@@ -104,6 +107,7 @@ impl ReweightRequest {
         }
         let needs_tables = !self.bias.is_empty()
             || !self.observables.is_empty()
+            || matches!(self.temperature, Temperatures::Column(_))
             || [&self.energy, &self.to_energy]
                 .iter()
                 .any(|energy| matches!(energy, Some(Energies::Columns(_))));
@@ -114,9 +118,17 @@ impl ReweightRequest {
     }
 
     /// How many kJ/mol an energy of a column is.
-    fn kj_per_unit(&self) -> f64 {
-        let kelvin = self.temperature.as_kelvin();
-        GAS_CONSTANT * kelvin / self.energy_unit.per_kt(kelvin)
+    fn kj_per_unit(&self) -> Result<f64> {
+        let kelvin = match (&self.temperature, self.energy_unit) {
+            (Temperatures::OfTables(all), _) if all.len() == 1 => all[0].as_kelvin(),
+            (_, EnergyUnit::Kt) => {
+                let message = "energies in kT, and more than one temperature";
+                return Err(Error::config("energy-unit", message, "give energies in kJ/mol or kcal/mol"));
+            }
+            // Of these units kT drops out.
+            _ => 1.0,
+        };
+        Ok(GAS_CONSTANT * kelvin / self.energy_unit.per_kt(kelvin))
     }
 }
 
@@ -126,6 +138,8 @@ struct Samples {
     lengths: Vec<usize>,
     /// Frames that are left out at the beginning of each simulation.
     discarded: Vec<usize>,
+    /// What the readers noticed.
+    warnings: Vec<String>,
 }
 
 /// Reads, weighs, averages, and writes where asked to.
@@ -147,31 +161,21 @@ pub fn reweight(request: &ReweightRequest) -> Result<ReweightOutcome> {
         lengths: series.iter().map(Series::n_rows).collect(),
         discarded: series.iter().map(Series::n_discarded).collect(),
         series,
+        warnings,
     };
-    let energy = energies(request, request.energy.as_ref(), &mut samples, &mut warnings)?;
+    let energy = energies(request, request.energy.as_ref(), &mut samples)?;
     let to_energy = match &request.to_energy {
         None => energy.clone(),
-        some => energies(request, some.as_ref(), &mut samples, &mut warnings)?,
+        some => energies(request, some.as_ref(), &mut samples)?,
     };
-    let n: usize = samples.lengths.iter().sum();
-    let mut log_weights = vec![0.0; n];
-    if !request.bias.is_empty() {
-        let scale = request.kj_per_unit() / request.temperature.kt_kj_per_mol();
-        let mut first = 0;
-        for series in &samples.series {
-            let bias = series.sum(&request.bias)?;
-            log_weights[first..first + bias.len()].iter_mut().zip(&bias).for_each(|(w, v)| *w += scale * v);
-            first += bias.len();
+    let ensembles = Ensembles::new(request, &samples)?;
+    let reweighted = match ensembles.single() {
+        Some(temperature) => of_one_ensemble(request, &samples, temperature, &energy, &to_energy)?,
+        None => {
+            let (from, to, target) = of_several(request, &energy, &to_energy)?;
+            ensembles.weights(&samples, from, to, target)?
         }
-    }
-    if let (Some(from), Some(to)) = (&energy, &to_energy) {
-        let target = request.to_temperature.unwrap_or(request.temperature);
-        let (beta_from, beta_to) = (1.0 / request.temperature.kt_kj_per_mol(), 1.0 / target.kt_kj_per_mol());
-        for (weight, (from, to)) in log_weights.iter_mut().zip(from.iter().zip(to)) {
-            *weight += beta_from * from - beta_to * to;
-        }
-    }
-    let reweighted = Reweighted::new(log_weights, &samples.lengths)?;
+    };
     let averages = averages(request, &samples, &reweighted, [energy, to_energy])?;
     let free_energy = reweighted.free_energy(request.n_bootstrap, &Streams::new(request.seed))?;
     let resampled = match &request.resample {
@@ -179,11 +183,62 @@ pub fn reweight(request: &ReweightRequest) -> Result<ReweightOutcome> {
         None => None,
     };
     let outcome =
-        ReweightOutcome::new(request, &samples, reweighted, free_energy, averages, resampled, warnings);
+        ReweightOutcome::new(request, samples, ensembles, reweighted, free_energy, averages, resampled);
     if let Some(directory) = &request.out {
         outcome.write(directory)?;
     }
     Ok(outcome)
+}
+
+/// Weights of samples of one ensemble.
+fn of_one_ensemble(
+    request: &ReweightRequest,
+    samples: &Samples,
+    temperature: Temperature,
+    energy: &Option<Vec<f64>>,
+    to_energy: &Option<Vec<f64>>,
+) -> Result<Reweighted> {
+    let mut log_weights = vec![0.0; samples.lengths.iter().sum()];
+    if !request.bias.is_empty() {
+        let scale = request.kj_per_unit()? / temperature.kt_kj_per_mol();
+        let mut first = 0;
+        for series in &samples.series {
+            let bias = series.sum(&request.bias)?;
+            log_weights[first..first + bias.len()].iter_mut().zip(&bias).for_each(|(w, v)| *w += scale * v);
+            first += bias.len();
+        }
+    }
+    if let (Some(from), Some(to)) = (energy, to_energy) {
+        let target = request.to_temperature.unwrap_or(temperature);
+        let (beta_from, beta_to) = (1.0 / temperature.kt_kj_per_mol(), 1.0 / target.kt_kj_per_mol());
+        for (weight, (from, to)) in log_weights.iter_mut().zip(from.iter().zip(to)) {
+            *weight += beta_from * from - beta_to * to;
+        }
+    }
+    Reweighted::new(log_weights, &samples.lengths)
+}
+
+/// What weights of samples of several temperatures need.
+fn of_several<'a>(
+    request: &ReweightRequest,
+    energy: &'a Option<Vec<f64>>,
+    to_energy: &'a Option<Vec<f64>>,
+) -> Result<(&'a [f64], &'a [f64], Temperature)> {
+    if !request.bias.is_empty() {
+        let message = "a bias, and simulations at several temperatures";
+        return Err(Error::config("bias", message, "reweight the simulations of one temperature at a time"));
+    }
+    let Some(target) = request.to_temperature else {
+        let message = "the simulations are at several temperatures, and that of the target is not known";
+        return Err(Error::config("to-temperature", message, "give --to-temperature, in K"));
+    };
+    match (energy, to_energy) {
+        (Some(from), Some(to)) => Ok((from, to, target)),
+        _ => {
+            let message = "the energies of the simulations are not known";
+            Err(Error::config("energy", message, "give their column with --energy"))
+        }
+    }
 }
 
 /// Energies of all samples in kJ/mol.
@@ -191,19 +246,18 @@ fn energies(
     request: &ReweightRequest,
     of: Option<&Energies>,
     samples: &mut Samples,
-    warnings: &mut Vec<String>,
 ) -> Result<Option<Vec<f64>>> {
     match of {
         None => Ok(None),
         Some(Energies::Columns(columns)) => {
-            let scale = request.kj_per_unit();
+            let scale = request.kj_per_unit()?;
             let mut energies = Vec::new();
             for series in &samples.series {
                 energies.extend(series.sum(columns)?.iter().map(|u| scale * u));
             }
             Ok(Some(energies))
         }
-        Some(Energies::System(system)) => frames::energies(request, system, samples, warnings).map(Some),
+        Some(Energies::System(system)) => frames::energies(request, system, samples).map(Some),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{ReweightRequest, Samples};
+use super::{Ensembles, ReweightRequest, Samples};
 use crate::error::{Error, Result};
 use crate::free_energy::Estimate;
 use crate::free_energy::alchemical::{Severity, Verdict};
@@ -34,8 +34,10 @@ pub struct ReweightOutcome {
     pub resampled: Option<(Vec<usize>, PathBuf)>,
     /// Simulations: file, frames that are used, frames left out at the beginning.
     pub simulations: Vec<(PathBuf, usize, usize)>,
-    /// T₁ and T₂ in K.
-    pub temperatures_k: [f64; 2],
+    /// The temperatures of the simulations.
+    pub ensembles: Ensembles,
+    /// T₂ in K.
+    pub to_temperature_k: f64,
     /// In order of importance.
     pub verdicts: Vec<Verdict>,
     /// What the readers noticed.
@@ -45,12 +47,12 @@ pub struct ReweightOutcome {
 impl ReweightOutcome {
     pub(super) fn new(
         request: &ReweightRequest,
-        samples: &Samples,
+        samples: Samples,
+        ensembles: Ensembles,
         reweighted: Reweighted,
         free_energy: Estimate,
         averages: Vec<NamedAverage>,
         resampled: Option<Vec<usize>>,
-        warnings: Vec<String>,
     ) -> Self {
         let files = if request.files.is_empty() { &request.trajectories } else { &request.files };
         let mut verdicts = reweighted.verdicts();
@@ -61,7 +63,7 @@ impl ReweightOutcome {
             verdicts.push(Verdict::new(Severity::Note, "resampled", message));
         }
         verdicts.sort_by_key(|verdict| std::cmp::Reverse(verdict.severity));
-        let target = request.to_temperature.unwrap_or(request.temperature);
+        let target = request.to_temperature.unwrap_or(ensembles.temperatures[0]);
         Self {
             reweighted,
             free_energy,
@@ -72,9 +74,10 @@ impl ReweightOutcome {
                 .zip(samples.lengths.iter().zip(&samples.discarded))
                 .map(|(file, (used, discarded))| (file.clone(), *used, *discarded))
                 .collect(),
-            temperatures_k: [request.temperature.as_kelvin(), target.as_kelvin()],
+            to_temperature_k: target.as_kelvin(),
+            ensembles,
             verdicts,
-            warnings,
+            warnings: samples.warnings,
         }
     }
 
@@ -103,14 +106,16 @@ impl ReweightOutcome {
         let simulations = self.simulations.iter().map(|(file, used, discarded)| {
             json!({ "file": file.display().to_string(), "n": used, "n_discarded": discarded })
         });
+        let ensembles =
+            self.temperatures().map(|(kelvin, n)| json!({ "temperature_K": kelvin, "n_samples": n }));
         let (sample, weight) = self.reweighted.largest();
         json!({
             "n_samples": self.reweighted.log_weights().len(),
             "n_effective": self.reweighted.n_effective(),
             "efficiency": self.reweighted.efficiency(),
             "largest_weight": { "sample": sample, "weight": weight },
-            "temperature_K": self.temperatures_k[0],
-            "to_temperature_K": self.temperatures_k[1],
+            "ensembles": ensembles.collect::<Vec<_>>(),
+            "to_temperature_K": self.to_temperature_k,
             "free_energy": estimate(&self.free_energy),
             "averages": averages.collect::<Vec<_>>(),
             "simulations": simulations.collect::<Vec<_>>(),
@@ -120,6 +125,11 @@ impl ReweightOutcome {
             "verdicts": self.verdicts,
             "warnings": self.warnings,
         })
+    }
+
+    /// Every temperature of the simulations in K, and how many samples there are of it.
+    fn temperatures(&self) -> impl Iterator<Item = (f64, usize)> {
+        self.ensembles.temperatures.iter().map(|t| t.as_kelvin()).zip(self.ensembles.counts())
     }
 
     /// A line per frame: simulation and frame counted from 0, ln w and w with Σ w = 1.
@@ -137,12 +147,21 @@ impl ReweightOutcome {
     /// For people.
     pub fn table(&self) -> String {
         let n = self.reweighted.log_weights().len();
+        let relative = match self.ensembles.single() {
+            Some(_) => String::new(),
+            None => format!(", relative to {}", self.ensembles.temperatures[0]),
+        };
         let mut text = format!(
-            "{n} frames are worth {:.1} ({:.2} %)\nfree energy of the target: {}\n",
+            "{n} frames are worth {:.1} ({:.2} %)\nfree energy of the target{relative}: {}\n",
             self.reweighted.n_effective(),
             100.0 * self.reweighted.efficiency(),
             self.free_energy
         );
+        if self.ensembles.single().is_none() {
+            let each: Vec<String> =
+                self.temperatures().map(|(kelvin, n)| format!("{n} at {kelvin} K")).collect();
+            let _ = writeln!(text, "frames: {}", each.join(", "));
+        }
         let width = self.averages.iter().map(|named| named.name.len()).max().unwrap_or(0);
         for NamedAverage { name, average } in &self.averages {
             let _ =
