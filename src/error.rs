@@ -4,10 +4,35 @@
 //! Outcomes of physics (a rejected move, low overlap, a small effective sample size) are values of
 //! the modules that compute them, never errors.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 /// The result of anything that a user's input or machine can make fail.
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// A count in a configuration that must not be below `least`; `place` is its key path.
+pub fn at_least<T: PartialOrd + Display>(place: impl Display, value: T, least: T) -> Result<()> {
+    if value >= least {
+        return Ok(());
+    }
+    Err(Error::config(format!("{place} = {value}"), format!("must be at least {least}"), ""))
+}
+
+/// A number in a configuration that must be positive, and finite; `place` is its key path.
+pub fn positive(place: impl Display, value: f64) -> Result<()> {
+    if value > 0.0 && value.is_finite() {
+        return Ok(());
+    }
+    Err(Error::config(format!("{place} = {value}"), "must be positive", ""))
+}
+
+/// A number in a configuration that may be 0, but neither negative nor infinite; `place` is its key path.
+pub fn not_negative(place: impl Display, value: f64) -> Result<()> {
+    if value >= 0.0 && value.is_finite() {
+        return Ok(());
+    }
+    Err(Error::config(format!("{place} = {value}"), "must not be negative", ""))
+}
 
 /// One variant per thing that a reader can do about it.
 #[derive(Debug, thiserror::Error)]

@@ -94,14 +94,14 @@ impl Beads {
         self.variables.iter().map(|variable| variable.function.values(self.n_beads(), positions_nm)).collect()
     }
 
-    /// For each frame the index of the first state that contains it, or `None`.
-    pub fn states_of(&self, values: &[Vec<f64>]) -> Vec<Option<usize>> {
+    /// For each frame the index of the first state that contains it; the number of states where none does.
+    pub fn basins_of(&self, values: &[Vec<f64>]) -> Vec<usize> {
         let n_frames = values.first().map_or(0, Vec::len);
         let mut point = vec![0.0; values.len()];
         (0..n_frames)
             .map(|frame| {
                 point.iter_mut().zip(values).for_each(|(value, series)| *value = series[frame]);
-                self.states.iter().position(|state| state.contains(&point))
+                self.states.iter().position(|state| state.contains(&point)).unwrap_or(self.states.len())
             })
             .collect()
     }
@@ -317,7 +317,7 @@ mod tests {
         let rad = |degrees: f64| degrees.to_radians();
         let values = [[-60.0, -40.0], [60.0, -40.0], [-60.0, 180.0], [-60.0, -170.0], [-60.0, 119.0]];
         let series: Vec<Vec<f64>> = (0..2).map(|k| values.iter().map(|v| rad(v[k])).collect()).collect();
-        assert_eq!(beads.states_of(&series), [Some(0), None, Some(1), Some(1), None]);
+        assert_eq!(beads.basins_of(&series), [0, 2, 1, 1, 2]);
     }
 
     #[test]

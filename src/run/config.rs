@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::comparison::noise_floor::MIN_SPLITS;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, at_least};
 use crate::potential::Noise;
 use crate::run::source::check_directory_name;
 use crate::sampling::{
@@ -483,13 +483,6 @@ impl SampleSettings {
         at_least("sample.replica_exchange.n_ladders", exchange.n_ladders, 2)?;
         at_least("sample.replica_exchange.n_sweeps", exchange.n_sweeps, 2 * exchange.keep_every)
     }
-}
-
-fn at_least(place: &str, value: usize, least: usize) -> Result<()> {
-    if value >= least {
-        return Ok(());
-    }
-    Err(Error::config(format!("{place} = {value}"), format!("must be at least {least}"), ""))
 }
 
 /// Reads `"file"` and `["file", "file"]`.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, at_least};
 use crate::force_field::Parameters;
 use crate::potential::{MolecularMechanics, Precision};
 use crate::random::Streams;
@@ -57,10 +57,7 @@ impl FrameFiles {
             let hint = "both ensembles must be at one temperature";
             return Err(Error::config(format!("{place}.temperature = \"{own}\""), message, hint));
         }
-        if self.stride == 0 {
-            return Err(Error::config(format!("{place}.stride"), "must be at least 1", ""));
-        }
-        Ok(())
+        at_least(format!("{place}.stride"), self.stride, 1)
     }
 }
 

@@ -442,12 +442,11 @@ mod tests {
             let mut plan = plan;
             plan.config.data.frames = FrameRange::default();
             let frames = Data::load(&plan).unwrap().frames;
-            let known = plan.beads.states_of(&plan.beads.values(frames.positions_nm()).unwrap());
+            let known = plan.beads.basins_of(&plan.beads.values(frames.positions_nm()).unwrap());
             // The mean probability of the state that a frame is in.
             let (mut right, mut counts) = ([0.0; 3], [0.0; 3]);
             for (p, known) in scores.state_probabilities.chunks_exact(3).zip(known) {
                 assert!((p.iter().sum::<f64>() - 1.0).abs() < 1e-9);
-                let known = known.unwrap_or(2);
                 counts[known] += 1.0;
                 right[known] += p[known];
             }

@@ -12,7 +12,7 @@ use super::kernel::{count_diverged, mean_acceptance};
 use super::{
     DiffusionPaths, LocalMove, PivotBond, Progress, Renoising, StepSizeAdapter, TorsionPivot, Walkers,
 };
-use crate::error::{Error, Result};
+use crate::error::{Result, at_least};
 use crate::potential::PotentialPath;
 use crate::random::{Purpose, Rng, Streams};
 
@@ -41,9 +41,7 @@ impl EquilibriumSettings {
     pub fn validate(&self, place: &str) -> Result<()> {
         let counts = [("n_local_moves", self.n_local_moves), ("record_every", self.record_every)];
         for (key, value) in counts {
-            if value == 0 {
-                return Err(Error::config(format!("{place}.{key}"), "must be at least 1", ""));
-            }
+            at_least(format!("{place}.{key}"), value, 1)?;
         }
         self.local_move.validate(&format!("{place}.local_move"))
     }

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{MIN_PER_TASK, Progress, Walkers};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, at_least, positive};
 use crate::potential::{PotentialPath, Space};
 use crate::random::{Purpose, Rng, Streams, fill_normal};
 
@@ -35,17 +35,9 @@ impl Default for LangevinSettings {
 impl LangevinSettings {
     /// Checks the settings; `place` is their key path.
     pub fn validate(&self, place: &str) -> Result<()> {
-        let positive = [("time_step_ps", self.time_step_ps), ("friction_per_ps", self.friction_per_ps)];
-        for (key, value) in positive {
-            if !(value > 0.0 && value.is_finite()) {
-                let message = format!("must be positive, found {value}");
-                return Err(Error::config(format!("{place}.{key}"), message, ""));
-            }
-        }
-        if self.record_every == 0 {
-            return Err(Error::config(format!("{place}.record_every"), "must be at least 1", ""));
-        }
-        Ok(())
+        positive(format!("{place}.time_step_ps"), self.time_step_ps)?;
+        positive(format!("{place}.friction_per_ps"), self.friction_per_ps)?;
+        at_least(format!("{place}.record_every"), self.record_every, 1)
     }
 }
 

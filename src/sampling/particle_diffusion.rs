@@ -31,7 +31,7 @@ use super::sequential_monte_carlo::pilot_run;
 use super::{
     Bridge, MIN_PER_TASK, Population, Progress, SequentialMonteCarlo, SequentialMonteCarloSettings, Walkers,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, at_least};
 use crate::potential::{Noise, Route, Sequence, Space};
 use crate::random::{Purpose, Rng, Streams};
 
@@ -57,9 +57,7 @@ impl Default for ParticleDiffusionSettings {
 impl ParticleDiffusionSettings {
     /// Checks the settings; `place` is their key path.
     pub fn validate(&self, place: &str) -> Result<()> {
-        if self.n_steps == 0 {
-            return Err(Error::config(format!("{place}.n_steps"), "must be at least 1", ""));
-        }
+        at_least(format!("{place}.n_steps"), self.n_steps, 1)?;
         let before = std::iter::once(&1.0).chain(&self.further_lambdas);
         if !before.zip(&self.further_lambdas).all(|(before, lambda)| before < lambda) {
             let message = "must ascend from above 1";

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::LocalMove;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, at_least};
 use crate::potential::log_sum_exp;
 
 /// Settings of [`super::sequential_monte_carlo()`].
@@ -44,18 +44,14 @@ impl SequentialMonteCarloSettings {
     /// Checks the settings; `place` is their key path.
     pub fn validate(&self, place: &str) -> Result<()> {
         let bad = |key: &str, message: String| Err(Error::config(format!("{place}.{key}"), message, ""));
-        if self.n_islands < 2 {
-            return bad("n_islands", format!("must be at least 2, found {}", self.n_islands));
-        }
+        at_least(format!("{place}.n_islands"), self.n_islands, 2)?;
+        at_least(format!("{place}.n_pilot"), self.n_pilot, 16)?;
         if self.n_particles < 2 * self.n_islands || !self.n_particles.is_multiple_of(self.n_islands) {
             let message = format!(
                 "must be a multiple of n_islands = {} and at least twice it, found {}",
                 self.n_islands, self.n_particles
             );
             return bad("n_particles", message);
-        }
-        if self.n_pilot < 16 {
-            return bad("n_pilot", format!("must be at least 16, found {}", self.n_pilot));
         }
         if !(self.conditional_ess > 0.0 && self.conditional_ess < 1.0) {
             return bad(

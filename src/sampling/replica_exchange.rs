@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::kernel::count_diverged;
 use super::walkers::evaluate;
 use super::{Bridge, LocalMove, Progress, StepSizeAdapter, Walkers};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, at_least};
 use crate::random::{Purpose, Rng, Streams};
 
 /// Settings of [`ReplicaExchange`].
@@ -65,10 +65,7 @@ impl ReplicaExchangeSettings {
             ("n_placement_sweeps", self.n_placement_sweeps, 2),
             ("record_every", self.record_every, 1),
         ] {
-            if value < least {
-                let message = format!("must be at least {least}, found {value}");
-                return Err(Error::config(format!("{place}.{key}"), message, ""));
-            }
+            at_least(format!("{place}.{key}"), value, least)?;
         }
         self.local_move.validate(&format!("{place}.local_move"))
     }

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use super::kernel::{Mala, mean_acceptance};
 use super::walkers::evaluate;
 use super::{Kernel as _, MIN_PER_TASK, Progress, Walkers};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, at_least};
 use crate::potential::{Noise, PotentialPath, Space};
 use crate::random::{Purpose, Rng, Streams};
 
@@ -95,16 +95,14 @@ impl Default for ReverseDiffusionSettings {
 impl ReverseDiffusionSettings {
     /// Checks the settings; `place` is their key path.
     pub fn validate(&self, place: &str) -> Result<()> {
-        if self.n_steps == 0 {
-            return Err(Error::config(format!("{place}.n_steps"), "must be at least 1", ""));
-        }
+        at_least(format!("{place}.n_steps"), self.n_steps, 1)?;
         match self.method {
             ReverseDiffusionMethod::Posterior { eta } if !(0.0..=1.0).contains(&eta) => {
                 let message = format!("must lie in [0, 1], found {eta}");
                 Err(Error::config(format!("{place}.method.eta"), message, ""))
             }
-            ReverseDiffusionMethod::Corrected { n_inner: 0 } => {
-                Err(Error::config(format!("{place}.method.n_inner"), "must be at least 1", ""))
+            ReverseDiffusionMethod::Corrected { n_inner } => {
+                at_least(format!("{place}.method.n_inner"), n_inner, 1)
             }
             _ => Ok(()),
         }

@@ -23,7 +23,7 @@ use super::{
     Bridge, LocalMove, ParticleSchedule, Progress, SequentialMonteCarlo, SequentialMonteCarloSettings,
     SmcLevel,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, positive};
 use crate::potential::{PotentialPath, Route};
 use crate::random::Streams;
 
@@ -62,10 +62,7 @@ impl Default for SwitchingSettings {
 impl SwitchingSettings {
     /// Checks the settings; `place` is their key path.
     pub fn validate(&self, place: &str) -> Result<()> {
-        if !(self.first_step > 0.0 && self.first_step.is_finite()) {
-            let message = format!("must be positive, found {}", self.first_step);
-            return Err(Error::config(format!("{place}.first_step"), message, ""));
-        }
+        positive(format!("{place}.first_step"), self.first_step)?;
         self.particles(2).validate(place)
     }
 

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::batch::Batch;
 use super::conditions::{Conditions, Jump, Recalled};
-use crate::error::{Error, Result};
+use crate::error::{Result, at_least, positive};
 use crate::model::EnergyModel;
 use crate::potential::PotentialPath;
 use crate::random::{Purpose, Streams};
@@ -87,17 +87,9 @@ pub enum Proposal {
 impl ChainSettings {
     /// Checks the values.
     pub fn validate(&self) -> Result<()> {
-        if self.n_steps == 0 {
-            return Err(Error::config("chain.n_steps", "must be at least 1", ""));
-        }
+        at_least("chain.n_steps", self.n_steps, 1)?;
         for (key, value) in [("step", self.step), ("width", self.width)] {
-            if !(value > 0.0 && value.is_finite()) {
-                return Err(Error::config(
-                    format!("chain.{key}"),
-                    format!("must be positive, found {value}"),
-                    "",
-                ));
-            }
+            positive(format!("chain.{key}"), value)?;
         }
         Ok(())
     }

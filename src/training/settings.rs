@@ -6,7 +6,7 @@ use super::gradient::{Weighted, coupling};
 use super::objective::{Learns, OBJECTIVES};
 use super::optimizer::AdamSettings;
 use super::times::{Coupling, TimeSettings};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, at_least, positive};
 use crate::model::fused::MIN_LANES;
 
 /// Training as a sequence of stages.
@@ -187,9 +187,7 @@ impl TrainSettings {
             ("validation_interval", self.validation_interval),
             ("checkpoint_interval", self.checkpoint_interval),
         ] {
-            if interval == 0 {
-                return fail(key, "must be at least 1".into());
-            }
+            at_least(format!("{place}.{key}"), interval, 1)?;
         }
         for (idx, stage) in self.stages.iter().enumerate() {
             stage.validate(&format!("{place}.stages[{idx}]"))?;
@@ -206,12 +204,9 @@ impl TrainSettings {
 impl StageSettings {
     fn validate(&self, place: &str) -> Result<()> {
         let fail = |key: &str, message: String| Err(Error::config(format!("{place}.{key}"), message, ""));
-        if self.n_steps == 0 || self.batch_size == 0 {
-            return fail("n_steps", "n_steps and batch_size must be at least 1".into());
-        }
-        if !(self.learning_rate > 0.0 && self.learning_rate.is_finite()) {
-            return fail("learning_rate", format!("must be positive, found {}", self.learning_rate));
-        }
+        at_least(format!("{place}.n_steps"), self.n_steps, 1)?;
+        at_least(format!("{place}.batch_size"), self.batch_size, 1)?;
+        positive(format!("{place}.learning_rate"), self.learning_rate)?;
         if self.final_learning_rate.is_some_and(|rate| !(0.0..=self.learning_rate).contains(&rate)) {
             return fail("final_learning_rate", "must lie between 0 and learning_rate".into());
         }

@@ -5,7 +5,7 @@ use rand_distr::{Distribution as _, StandardNormal};
 use serde::{Deserialize, Serialize};
 
 use super::chains::Chains;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, positive};
 use crate::potential::{Noise, Space};
 use crate::random::Rng;
 
@@ -227,9 +227,7 @@ impl TimeSettings {
                 format!("must be between 0 and 1, found {}", self.neighbour_fraction),
             );
         }
-        if !(self.neighbour_step > 0.0 && self.neighbour_step.is_finite()) {
-            return fail("neighbour_step", format!("must be positive, found {}", self.neighbour_step));
-        }
+        positive(format!("{place}.neighbour_step"), self.neighbour_step)?;
         if self.n_levels > 0 && self.n_levels < self.n_times {
             return fail("n_levels", format!("must be 0 or at least n_times = {}", self.n_times));
         }

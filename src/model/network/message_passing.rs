@@ -22,7 +22,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Architecture, Built, Context, Network, states};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, at_least};
 use crate::model::program::{Init, Program, Unary, Value};
 use crate::model::time_table::{TimeSplines, TimeTable};
 use crate::registry::Settings;
@@ -68,17 +68,15 @@ impl Settings<dyn Network, ()> for MessagePassing {
     const EXAMPLE: &'static str = "width = 16\nlayers = 2\ntime_splines = 17";
 
     fn build(self, (): &()) -> Result<Box<dyn Network>> {
-        let at_least = |key: &str, value: usize, least: usize| {
-            let message = format!("must be at least {least}, found {value}");
-            (value >= least)
-                .then_some(())
-                .ok_or_else(|| Error::config(format!("model.network.{key}"), message, ""))
-        };
-        at_least("width", self.width, 1)?;
-        at_least("layers", self.layers, 1)?;
-        at_least("vectors", self.vectors, 3)?;
-        at_least("neighbours", self.neighbours, 2)?;
-        at_least("time_splines", self.time_splines, 8)?;
+        for (key, value, least) in [
+            ("width", self.width, 1),
+            ("layers", self.layers, 1),
+            ("vectors", self.vectors, 3),
+            ("neighbours", self.neighbours, 2),
+            ("time_splines", self.time_splines, 8),
+        ] {
+            at_least(format!("model.network.{key}"), value, least)?;
+        }
         Ok(Box::new(self))
     }
 }

@@ -13,7 +13,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Architecture, Built, Context, Network, states};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, at_least, positive};
 use crate::model::program::{Init, Program, Unary};
 use crate::model::time_table::{TimeSplines, TimeTable};
 use crate::potential::Space;
@@ -45,16 +45,12 @@ impl Settings<dyn Network, ()> for Vector {
     const EXAMPLE: &'static str = "hidden = [32, 32]\ntime_splines = 9";
 
     fn build(self, (): &()) -> Result<Box<dyn Network>> {
-        let bad = |key: &str, message: &str| Err(Error::config(format!("model.network.{key}"), message, ""));
         if self.hidden.is_empty() || self.hidden.contains(&0) {
-            return bad("hidden", "needs at least one layer of at least one unit");
+            let message = "needs at least one layer of at least one unit";
+            return Err(Error::config("model.network.hidden", message, ""));
         }
-        if self.time_splines < 8 {
-            return bad("time_splines", "must be at least 8");
-        }
-        if !(self.width > 0.0 && self.width.is_finite()) {
-            return bad("width", "must be positive");
-        }
+        at_least("model.network.time_splines", self.time_splines, 8)?;
+        positive("model.network.width", self.width.into())?;
         Ok(Box::new(self))
     }
 }

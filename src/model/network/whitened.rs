@@ -22,7 +22,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Architecture, Built, Context, Network, states};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, at_least};
 use crate::model::atomic_features::AtomicFeatures;
 use crate::model::features::{FeatureMoments, FeatureSet, Features, spread};
 use crate::model::program::{Init, Program, Unary, Value};
@@ -93,9 +93,7 @@ impl Settings<dyn Network, ()> for Whitened {
                 "",
             ));
         }
-        if self.time_splines < 8 {
-            return Err(Error::config("model.network.time_splines", "must be at least 8", ""));
-        }
+        at_least("model.network.time_splines", self.time_splines, 8)?;
         Ok(Box::new(self))
     }
 }

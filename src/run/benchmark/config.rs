@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::molecules::MoleculeSettings;
 use super::problem::{Problem, ProblemSettings};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, at_least};
 use crate::model::network::{Architecture, NETWORKS};
 use crate::potential::Noise;
 use crate::run::source::{check_directory_name, is_file_name};
@@ -149,9 +149,7 @@ impl BenchmarkConfig {
     pub fn problems(&self) -> Result<Vec<Problem>> {
         let bad = |place: &str, message: String| Err(Error::config(place, message, ""));
         check_directory_name("name", &self.name)?;
-        if self.n_training < 64 {
-            return bad("n_training", format!("must be at least 64, found {}", self.n_training));
-        }
+        at_least("n_training", self.n_training, 64)?;
         self.noise.validate("noise")?;
         if self.noise.has_two_ends() {
             return bad("noise.kind", "must end in noise".into());
@@ -163,9 +161,7 @@ impl BenchmarkConfig {
             ("n_samples", self.assess.n_samples, 64),
             ("n_steps", self.assess.n_steps, 1),
         ] {
-            if value < least {
-                return bad(&format!("assess.{key}"), format!("must be at least {least}, found {value}"));
-            }
+            at_least(format!("assess.{key}"), value, least)?;
         }
         let mut problems: Vec<Problem> = Vec::new();
         for (idx, family) in self.problems.iter().enumerate() {
@@ -207,9 +203,7 @@ impl BenchmarkConfig {
                     format!("`{}`: names are of letters, digits, `_` and `-`, and differ", method.name);
                 return bad(&format!("{place}.name"), message);
             }
-            if method.n_seeds == 0 {
-                return bad(&format!("{place}.n_seeds"), "must be at least 1".into());
-            }
+            at_least(format!("{place}.n_seeds"), method.n_seeds, 1)?;
             if let Some(unknown) = method.problems.iter().find(|name| !names.contains(&name.as_str())) {
                 let hint = format!("known: {}", names.join(", "));
                 return Err(Error::config(format!("{place}.problems"), format!("names `{unknown}`"), hint));

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, at_least, not_negative, positive};
 use crate::run::config::ReplicaSettings;
 use crate::run::source::check_directory_name;
 use crate::sampling::SequentialMonteCarloSettings;
@@ -179,10 +179,7 @@ impl CompositionConfig {
             let hint = "[[parts]] with `run`, a run directory of `kirkwood run`";
             return bad("parts".into(), "there is no energy to compose", hint);
         }
-        if !(self.confinement >= 0.0 && self.confinement.is_finite()) {
-            let place = format!("confinement = {}", self.confinement);
-            return bad(place, "must be a stiffness in kT/nm² that is not negative", "");
-        }
+        not_negative("confinement", self.confinement)?;
         for (idx, part) in self.parts.iter().enumerate() {
             let place = format!("parts[{idx}].weight = {}", part.weight);
             if !part.weight.is_finite() || part.weight == 0.0 {
@@ -208,9 +205,7 @@ impl CompositionConfig {
             if guide.center.is_some() == guide.interval.is_some() {
                 return bad(place, "needs either `center` or `interval`", "");
             }
-            if !(guide.stiffness > 0.0 && guide.stiffness.is_finite()) {
-                return bad(format!("{place}.stiffness = {}", guide.stiffness), "must be positive", "");
-            }
+            positive(format!("{place}.stiffness"), guide.stiffness)?;
             guide.unit.parse::<EnergyUnit>().map_err(|message| {
                 Error::config(format!("{place}.unit = \"{}\"", guide.unit), message, "")
             })?;
@@ -223,18 +218,11 @@ impl CompositionConfig {
             ("n_ladders", exchange.n_ladders, 2),
             ("n_sweeps", exchange.n_sweeps, 2 * exchange.keep_every),
         ] {
-            at_least(&format!("{place}.{key}"), value, least)?;
+            at_least(format!("{place}.{key}"), value, least)?;
         }
         exchange.sampler().validate(place)?;
         at_least("report.n_bins", self.report.n_bins, 2)?;
         at_least("report.n_bins_2d", self.report.n_bins_2d, 2)?;
         at_least("report.n_bootstrap", self.report.n_bootstrap, 2)
     }
-}
-
-fn at_least(place: &str, value: usize, least: usize) -> Result<()> {
-    if value >= least {
-        return Ok(());
-    }
-    Err(Error::config(format!("{place} = {value}"), format!("must be at least {least}"), ""))
 }

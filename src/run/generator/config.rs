@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::bias::BiasSettings;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, at_least};
 use crate::run::config::{ModelSettings, NamedSettings, ReplicaSettings, StateSettings, one_or_many};
 use crate::run::ensemble::EnsembleSettings;
 use crate::run::simulate::config::SystemSettings;
@@ -299,10 +299,10 @@ impl GeneratorConfig {
             ),
         ] {
             if enabled {
-                at_least(&format!("{place}.keep_every"), exchange.keep_every, 1)?;
+                at_least(format!("{place}.keep_every"), exchange.keep_every, 1)?;
                 exchange.sampler().validate(place)?;
-                at_least(&format!("{place}.n_ladders"), exchange.n_ladders, 2)?;
-                at_least(&format!("{place}.n_sweeps"), exchange.n_sweeps, 2 * exchange.keep_every)?;
+                at_least(format!("{place}.n_ladders"), exchange.n_ladders, 2)?;
+                at_least(format!("{place}.n_sweeps"), exchange.n_sweeps, 2 * exchange.keep_every)?;
             }
         }
         self.reference.ensemble.validate("reference.ensemble")?;
@@ -311,7 +311,7 @@ impl GeneratorConfig {
             [("reference.ensemble", &self.reference.ensemble), ("reference.plain", &self.reference.plain)]
         {
             // The spread over walkers is the error.
-            at_least(&format!("{place}.n_walkers"), ensemble.n_walkers, 2)?;
+            at_least(format!("{place}.n_walkers"), ensemble.n_walkers, 2)?;
         }
         if self.reference.tempering.enabled && self.reference.tempering.highest <= self.data.temperature {
             let message = format!("must be above the {} of the frames", self.data.temperature);
@@ -319,13 +319,6 @@ impl GeneratorConfig {
         }
         Ok(())
     }
-}
-
-fn at_least(place: &str, value: usize, least: usize) -> Result<()> {
-    if value >= least {
-        return Ok(());
-    }
-    Err(Error::config(format!("{place} = {value}"), format!("must be at least {least}"), ""))
 }
 
 #[cfg(test)]

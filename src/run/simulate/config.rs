@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, at_least};
 use crate::force_field::molecular_system::{self, MolecularSystem, SystemRequest};
 use crate::run::source::{Source, check_directory_name};
 use crate::sampling::geometric_temperatures;
@@ -550,13 +550,6 @@ fn positive(place: &str, time: Time) -> Result<()> {
         return Ok(());
     }
     Err(Error::config(format!("{place} = \"{time}\""), "must be more than 0", ""))
-}
-
-fn at_least(place: &str, value: usize, least: usize) -> Result<()> {
-    if value >= least {
-        return Ok(());
-    }
-    Err(Error::config(format!("{place} = {value}"), format!("must be at least {least}"), ""))
 }
 
 fn require_lambdas(place: &str, lambdas: &[f64], least: usize) -> Result<()> {

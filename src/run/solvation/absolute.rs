@@ -20,7 +20,7 @@ use super::counted::Counted;
 use super::ends::Ends;
 use super::grouped::LearnedRoad;
 use super::learning::LearnedPath;
-use crate::error::{Error, Result};
+use crate::error::{Result, at_least};
 use crate::free_energy::alchemical::{Severity, Verdict};
 use crate::potential::{AtLambda, GeometricPath, Piece, ReducedPotential, Restricted, Route, Sequence};
 use crate::random::Streams;
@@ -62,9 +62,7 @@ impl Default for AbsoluteSettings {
 impl AbsoluteSettings {
     /// Checks the settings; `place` is their key path.
     pub fn validate(&self, place: &str) -> Result<()> {
-        if self.n_levels == 0 {
-            return Err(Error::config(format!("{place}.n_levels"), "must be at least 1", ""));
-        }
+        at_least(format!("{place}.n_levels"), self.n_levels, 1)?;
         self.diffusion().validate(place)
     }
 

@@ -30,7 +30,7 @@ use super::learning::LearnedPath;
 use super::multistate::{Multistate, MultistateSettings, multistate};
 use super::placing::Pilot;
 use super::region::Within;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, at_least};
 use crate::free_energy::alchemical::{Severity, Verdict};
 use crate::free_energy::nonequilibrium::{Crooks, crooks};
 use crate::model::data::Pairing;
@@ -86,15 +86,11 @@ impl AnnealedSettings {
     /// Checks the settings; `place` is their key path.
     pub fn validate(&self, place: &str) -> Result<()> {
         let bad = |key: &str, message: String| Err(Error::config(format!("{place}.{key}"), message, ""));
-        if self.n_walkers < 4 * N_GROUPS {
-            return bad("n_walkers", format!("must be at least {}, found {}", 4 * N_GROUPS, self.n_walkers));
-        }
+        at_least(format!("{place}.n_walkers"), self.n_walkers, 4 * N_GROUPS)?;
+        at_least(format!("{place}.n_parts"), self.n_parts, 1)?;
         if !self.n_particles.is_multiple_of(N_GROUPS) {
             let message = format!("must be a multiple of {N_GROUPS}, found {}", self.n_particles);
             return bad("n_particles", message);
-        }
-        if self.n_parts == 0 {
-            return bad("n_parts", "must be at least 1".into());
         }
         self.multistate.validate(&format!("{place}.multistate"))?;
         if self.multistate.n_ladders > 0 && self.n_particles == 0 {

@@ -16,7 +16,7 @@ use super::ends::{Ends, N_GROUPS};
 use super::grouped::{LearnedRoad, Works, bennett_by_groups, overlap_verdict};
 use super::learning::LearnedPath;
 use super::road::or_infinite;
-use crate::error::{Error, Result};
+use crate::error::{Result, at_least};
 use crate::free_energy::alchemical::{Severity, Verdict};
 use crate::free_energy::bootstrap::contiguous_ids;
 use crate::free_energy::nonequilibrium::crooks;
@@ -55,14 +55,8 @@ pub(super) fn without_forbidden(works: impl Iterator<Item = f64>) -> Vec<f64> {
 impl BothWaysSettings {
     /// Checks the settings; `place` is their key path.
     pub fn validate(&self, place: &str) -> Result<()> {
-        let bad = |key: &str, message: String| Err(Error::config(format!("{place}.{key}"), message, ""));
-        if self.n_steps == 0 {
-            return bad("n_steps", "must be at least 1".into());
-        }
-        if self.n_paths < 4 * N_GROUPS {
-            return bad("n_paths", format!("must be at least {}, found {}", 4 * N_GROUPS, self.n_paths));
-        }
-        Ok(())
+        at_least(format!("{place}.n_steps"), self.n_steps, 1)?;
+        at_least(format!("{place}.n_paths"), self.n_paths, 4 * N_GROUPS)
     }
 }
 

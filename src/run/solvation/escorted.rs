@@ -14,7 +14,7 @@ use super::both_ways::without_forbidden;
 use super::ends::{Ends, N_GROUPS};
 use super::grouped::{LearnedRoad, Works, bennett_by_groups, overlap_verdict};
 use super::learning::{LearnedPath, LearningSettings};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, at_least};
 use crate::free_energy::alchemical::{Severity, Verdict};
 use crate::free_energy::nonequilibrium::{Crooks, crooks};
 use crate::model::data::{DataPoints, GROUP, Pairing};
@@ -70,17 +70,13 @@ const N_WIDTHS: usize = 4 * GROUP;
 impl EscortedSettings {
     /// Checks the settings; `place` is their key path. `learning` is that of the energies.
     pub fn validate(&self, place: &str, learning: &LearningSettings) -> Result<()> {
-        let bad = |key: &str, message: String| Err(Error::config(format!("{place}.{key}"), message, ""));
-        if self.n_steps == 0 {
-            return bad("n_steps", "must be at least 1".into());
-        }
-        if self.n_paths < 4 * N_GROUPS {
-            return bad("n_paths", format!("must be at least {}, found {}", 4 * N_GROUPS, self.n_paths));
-        }
+        at_least(format!("{place}.n_steps"), self.n_steps, 1)?;
+        at_least(format!("{place}.n_paths"), self.n_paths, 4 * N_GROUPS)?;
         let learning = self.learning(learning);
         learning.validate(place)?;
         if learning.learns_energies() {
-            return bad("train.stages", "must have `velocity_matching` as their only objective".into());
+            let message = "must have `velocity_matching` as their only objective";
+            return Err(Error::config(format!("{place}.train.stages"), message, ""));
         }
         Ok(())
     }

@@ -30,7 +30,7 @@ use super::ends::{Ends, N_GROUPS};
 use super::grouped::{LearnedRoad, Works, bennett_by_groups, jackknife, overlap_verdict};
 use super::learning::LearnedPath;
 use super::region::Within;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, at_least};
 use crate::free_energy::alchemical::{Severity, Verdict};
 use crate::free_energy::nonequilibrium::crooks;
 use crate::free_energy::thermodynamic_integration::gauss_legendre;
@@ -90,10 +90,7 @@ impl IntegrationSettings {
             ("record_every", self.record_every, 1),
         ];
         for (key, value, least) in least {
-            if value < least {
-                let message = format!("must be at least {least}, found {value}");
-                return Err(Error::config(format!("{place}.{key}"), message, ""));
-            }
+            at_least(format!("{place}.{key}"), value, least)?;
         }
         self.local_move.validate(&format!("{place}.local_move"))
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::annealed::Cost;
 use super::grouped::LearnedRoad;
-use crate::error::{Error, Result};
+use crate::error::{Result, at_least};
 use crate::free_energy::alchemical::{Severity, Verdict};
 use crate::free_energy::bootstrap::{Blocks, bootstrap_mbar};
 use crate::free_energy::{Mbar, ReducedEnergies};
@@ -79,10 +79,7 @@ impl MultistateSettings {
             ("n_resamples", self.n_resamples, 20),
         ];
         for (key, value, least) in least {
-            if value < least {
-                let message = format!("must be at least {least}, found {value}");
-                return Err(Error::config(format!("{place}.{key}"), message, ""));
-            }
+            at_least(format!("{place}.{key}"), value, least)?;
         }
         self.local_move.validate(&format!("{place}.local_move"))
     }

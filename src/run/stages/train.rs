@@ -46,7 +46,10 @@ pub fn run_with_scores(context: &Context, scores: impl Fn(&[f64]) -> Result<Vec<
     let scores: Vec<f32> =
         scores(context.data.train().positions_nm())?.iter().map(|score| (score * scale) as f32).collect();
     let states = match settings.needs_states() {
-        true => states_of(context, context.data.train().positions_nm())?,
+        true => {
+            let beads = &context.plan.beads;
+            beads.basins_of(&beads.values(context.data.train().positions_nm())?)
+        }
         false => Vec::new(),
     };
     let first = End { frames: &train, scores: &scores, states: &states };
@@ -100,13 +103,6 @@ pub fn load_model(context: &Context) -> Result<EnergyModel> {
         return Err(Error::file(directory.join("model.toml"), "bead_names", expected, found));
     }
     model.on(&Compute::parse(&context.plan.config.device)?)
-}
-
-/// The state of every frame; what is in none of them is a state of its own, the last one.
-fn states_of(context: &Context, positions_nm: &[f64]) -> Result<Vec<usize>> {
-    let beads = &context.plan.beads;
-    let found = beads.states_of(&beads.values(positions_nm)?);
-    Ok(found.into_iter().map(|state| state.unwrap_or(beads.states.len())).collect())
 }
 
 /// One unit of reduced length: the standard deviation per degree of freedom, 3n − 3 of them.

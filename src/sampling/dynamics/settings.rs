@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Result};
+use crate::error::{Result, at_least, not_negative, positive};
 
 /// Settings of [`Dynamics`](super::Dynamics).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -27,18 +27,9 @@ impl Default for DynamicsSettings {
 impl DynamicsSettings {
     /// Checks the settings; `place` is their key path.
     pub fn validate(&self, place: &str) -> Result<()> {
-        if !(self.time_step_ps > 0.0 && self.time_step_ps.is_finite()) {
-            let message = format!("must be positive, found {}", self.time_step_ps);
-            return Err(Error::config(format!("{place}.time_step_ps"), message, ""));
-        }
-        if !(self.friction_per_ps >= 0.0 && self.friction_per_ps.is_finite()) {
-            let message = format!("must not be negative, found {}", self.friction_per_ps);
-            return Err(Error::config(format!("{place}.friction_per_ps"), message, ""));
-        }
-        if self.record_every == 0 {
-            return Err(Error::config(format!("{place}.record_every"), "must be at least 1", ""));
-        }
-        Ok(())
+        positive(format!("{place}.time_step_ps"), self.time_step_ps)?;
+        not_negative(format!("{place}.friction_per_ps"), self.friction_per_ps)?;
+        at_least(format!("{place}.record_every"), self.record_every, 1)
     }
 }
 
@@ -63,15 +54,12 @@ impl Default for MinimizeSettings {
 impl MinimizeSettings {
     /// Checks the settings; `place` is their key path.
     pub fn validate(&self, place: &str) -> Result<()> {
-        let positive = [
+        let lengths = [
             ("tolerance_kj_per_mol_nm", self.tolerance_kj_per_mol_nm),
             ("max_displacement_nm", self.max_displacement_nm),
         ];
-        for (key, value) in positive {
-            if !(value > 0.0 && value.is_finite()) {
-                let message = format!("must be positive, found {value}");
-                return Err(Error::config(format!("{place}.{key}"), message, ""));
-            }
+        for (key, value) in lengths {
+            positive(format!("{place}.{key}"), value)?;
         }
         Ok(())
     }

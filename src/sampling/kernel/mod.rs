@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{MIN_PER_TASK, Walkers};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, at_least};
 use crate::potential::PotentialPath;
 
 /// What became of a proposal.
@@ -114,10 +114,10 @@ impl LocalMove {
                 String::new(),
             ));
         }
-        if let Self::Hmc { n_leapfrog: 0, .. } = self {
-            return Err(Error::config(format!("{place}.n_leapfrog"), "must be at least 1", String::new()));
+        match *self {
+            Self::Hmc { n_leapfrog, .. } => at_least(format!("{place}.n_leapfrog"), n_leapfrog, 1),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 

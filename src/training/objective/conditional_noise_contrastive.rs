@@ -11,7 +11,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Cotangent, Coupling, Objective, Point, softplus};
-use crate::error::{Error, Result};
+use crate::error::{Result, positive};
 use crate::registry::Settings;
 
 /// Settings of conditional noise-contrastive estimation.
@@ -34,9 +34,7 @@ impl Settings<dyn Objective, ()> for ConditionalNoiseContrastive {
     const EXAMPLE: &'static str = "step = 1.0";
 
     fn build(self, (): &()) -> Result<Box<dyn Objective>> {
-        if !(self.step > 0.0 && self.step.is_finite()) {
-            return Err(Error::config("step", format!("must be positive, found {}", self.step), ""));
-        }
+        positive("step", self.step)?;
         Ok(Box::new(self))
     }
 }

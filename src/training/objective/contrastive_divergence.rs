@@ -10,7 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Cotangent, Coupling, Objective, Point};
-use crate::error::{Error, Result};
+use crate::error::{Result, not_negative};
 use crate::registry::Settings;
 use crate::training::chains::{ChainSettings, Chains, Start};
 
@@ -60,10 +60,7 @@ impl Objective for ContrastiveDivergence {
 
 /// α must be a number that is not negative.
 pub(super) fn check_penalty(penalty: f64) -> Result<()> {
-    if penalty >= 0.0 && penalty.is_finite() {
-        return Ok(());
-    }
-    Err(Error::config("penalty", format!("must be at least 0, found {penalty}"), ""))
+    not_negative("penalty", penalty)
 }
 
 /// u⁺ − u⁻ + α (u⁺ − u⁻)² of a data point and a negative, by their places, each at its own time.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::contrastive_divergence::contrast;
 use super::{Cotangent, Coupling, Learns, Objective, Point};
-use crate::error::{Error, Result};
+use crate::error::{Result, not_negative};
 use crate::registry::Settings;
 use crate::training::chains::{ChainSettings, Chains, Start};
 
@@ -39,13 +39,7 @@ impl Settings<dyn Objective, ()> for EnergyMatching {
 
     fn build(self, (): &()) -> Result<Box<dyn Objective>> {
         self.chain.validate()?;
-        if !(self.contrast >= 0.0 && self.contrast.is_finite()) {
-            return Err(Error::config(
-                "contrast",
-                format!("must be at least 0, found {}", self.contrast),
-                "",
-            ));
-        }
+        not_negative("contrast", self.contrast)?;
         Ok(Box::new(self))
     }
 }

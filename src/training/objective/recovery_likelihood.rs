@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::contrastive_divergence::{check_penalty, contrast};
 use super::{Cotangent, Coupling, Objective, Point};
-use crate::error::{Error, Result};
+use crate::error::{Result, positive};
 use crate::registry::Settings;
 use crate::training::chains::{ChainSettings, Chains, Proposal, Start};
 
@@ -50,9 +50,7 @@ impl Settings<dyn Objective, ()> for RecoveryLikelihood {
     fn build(self, (): &()) -> Result<Box<dyn Objective>> {
         self.chain.validate()?;
         check_penalty(self.penalty)?;
-        if !(self.distance > 0.0 && self.distance.is_finite()) {
-            return Err(Error::config("distance", format!("must be positive, found {}", self.distance), ""));
-        }
+        positive("distance", self.distance)?;
         Ok(Box::new(self))
     }
 }

@@ -15,7 +15,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Cotangent, Objective, Point};
-use crate::error::{Error, Result};
+use crate::error::{Result, positive};
 use crate::registry::Settings;
 
 /// Settings of target score matching.
@@ -39,13 +39,7 @@ impl Settings<dyn Objective, ()> for TargetScoreMatching {
     const EXAMPLE: &'static str = "crossover = 0.02";
 
     fn build(self, (): &()) -> Result<Box<dyn Objective>> {
-        if !(self.crossover > 0.0 && self.crossover.is_finite()) {
-            return Err(Error::config(
-                "crossover",
-                format!("must be positive, found {}", self.crossover),
-                "",
-            ));
-        }
+        positive("crossover", self.crossover)?;
         Ok(Box::new(self))
     }
 }

@@ -181,8 +181,7 @@ fn store(draw: &Draw, name: &str, x: &[f64], basins: &[usize]) -> Result<PartRec
     let mut record = PartRecord { n_samples, n_groups: n_walkers, ..PartRecord::default() };
     if !beads.states.is_empty() {
         let values = beads.values(draw.ensemble(&x)?.positions_nm())?;
-        let labels: Vec<usize> =
-            beads.states_of(&values).into_iter().map(|state| state.unwrap_or(beads.states.len())).collect();
+        let labels = beads.basins_of(&values);
         let method = "returns of walkers to the state in which they began, between recorded frames";
         let trips = round_trips(&labels, n_walkers) as f64;
         record.note(&format!("{name}_round_trips"), trips, "", method);

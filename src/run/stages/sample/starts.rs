@@ -33,8 +33,8 @@ pub fn draw(draw: &Draw, n_walkers: usize) -> Result<(Vec<f64>, Vec<usize>)> {
 fn groups(beads: &Beads, values: &[Vec<f64>]) -> BTreeMap<usize, Vec<usize>> {
     let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     if !beads.states.is_empty() {
-        for (frame, state) in beads.states_of(values).into_iter().enumerate() {
-            groups.entry(state.unwrap_or(beads.states.len())).or_default().push(frame);
+        for (frame, basin) in beads.basins_of(values).into_iter().enumerate() {
+            groups.entry(basin).or_default().push(frame);
         }
     } else {
         let cell = |series: &[f64]| -> Vec<usize> {
