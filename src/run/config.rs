@@ -99,7 +99,11 @@ pub struct DataSettings {
     /// One file or several, read one after the other.
     #[serde(deserialize_with = "one_or_many")]
     pub trajectory: Vec<PathBuf>,
-    /// The temperature of the simulation that made the frames.
+    /// A table with a row for each frame and a column `log_weight` or `weight`, as `kirkwood reweight --out` writes it:
+    /// frames are drawn in proportion, for data with a bias or of several temperatures. Absent: all weigh the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<PathBuf>,
+    /// The temperature of the simulation that made the frames, or to which the weights bring them.
     pub temperature: Temperature,
     /// One bead per atom of this selection, for example `name C N CA`; absent: every atom.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -116,6 +120,13 @@ pub struct DataSettings {
     /// Which share of the frames the model learns from, which watches it, and which tests it.
     #[serde(default)]
     pub split: SplitSettings,
+}
+
+impl DataSettings {
+    /// All files that are read.
+    pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.topology.iter().chain(&self.trajectory).chain(&self.weights)
+    }
 }
 
 /// A name and the settings of what it names.

@@ -245,7 +245,7 @@ impl<'a> Job<'a> {
     fn begin(request: &Request, plan: &'a Plan, control: &'a Control) -> Result<Self> {
         let variants = chosen_variants(request, plan)?;
         let data = examine(plan)?;
-        let files = plan.config.data.topology.iter().chain(&plan.config.data.trajectory);
+        let files = plan.config.data.files();
         let inputs = files.map(|path| Input::of(path)).collect::<Result<Vec<_>>>()?;
 
         let (directory, found) = RunDirectory::open(&plan.out, plan.text(), plan.written())?;
@@ -269,11 +269,14 @@ impl<'a> Job<'a> {
         provenance.device = plan.config.device.clone();
         provenance.threads = rayon::current_num_threads();
         provenance.system = format!(
-            "{} atoms as {} beads, {} frames at {}",
+            "{} atoms as {} beads, {} frames at {}{}",
             plan.atoms.n_atoms(),
             plan.beads.n_beads(),
             data.frames.n_frames(),
-            plan.config.data.temperature
+            plan.config.data.temperature,
+            data.n_effective.map_or_else(String::new, |n| format!(
+                ", drawn by weights from as many that are worth {n:.0}"
+            ))
         );
         let job = Self { plan, control, data, directory, provenance, variants };
         job.store_provenance()?;

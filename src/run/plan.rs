@@ -65,6 +65,9 @@ impl Plan {
         for file in &mut config.data.trajectory {
             *file = source.existing("data.trajectory", file)?;
         }
+        if let Some(file) = &mut config.data.weights {
+            *file = source.existing("data.weights", file)?;
+        }
         let atoms = load::atoms(&config.data).map_err(locate)?;
         if config.collective_variables.is_empty() {
             let beads =

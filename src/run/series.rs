@@ -70,17 +70,20 @@ impl Series {
         self.table.place(row + self.n_discarded)
     }
 
+    /// The rows of a column that are used, whatever numbers they are.
+    pub fn numbers(&self, name: &str) -> Result<&[f64]> {
+        Ok(&self.table.values[self.table.index_of(name)?][self.n_discarded..])
+    }
+
     /// The rows of a column that are used, all finite.
     pub fn column(&self, name: &str) -> Result<&[f64]> {
-        let index = self.table.index_of(name)?;
-        let column = &self.table.values[index];
-        let used = &column[self.n_discarded..];
+        let used = self.numbers(name)?;
         match used.iter().position(|value| !value.is_finite()) {
             None => Ok(used),
             Some(row) => Err(Error::file(
                 &self.path,
                 self.place(row),
-                format!("a finite number in column `{}`", self.table.names[index]),
+                format!("a finite number in column `{}`", self.name_of(name)?),
                 used[row].to_string(),
             )
             .with_hint("remove the row, or leave the beginning out with --discard")),

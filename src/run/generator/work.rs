@@ -93,6 +93,7 @@ impl Work<'_> {
             seed: config.seed,
             device: config.device.clone(),
             data: DataSettings {
+                weights: None,
                 topology: Some(frames.join(TOPOLOGY)),
                 trajectory: if simulated {
                     vec![frames.join(FRAMES)]

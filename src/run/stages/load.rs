@@ -1,4 +1,4 @@
-//! From the files of `[data]` to beads: read, mapped, centred and split.
+//! From the files of `[data]` to beads: read, mapped, centred, drawn by weights where there are such, and split.
 //!
 //! Reading takes a fraction of a second for 100,000 frames, so every command reads anew and the run
 //! directory keeps no copy. What is wrong with the files is found here, before any long work.
@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::random::Streams;
 use crate::run::config::DataSettings;
 use crate::run::plan::Plan;
+use crate::run::stages::frame_weights;
 use crate::system::{MappingSettings, Topology};
 use crate::trajectory::{Ensemble, Split, TrajectoryFiles, load, read_structure};
 
@@ -17,6 +18,8 @@ const LEAST_FRAMES: usize = 100;
 pub struct Data {
     /// Beads, centred, in the order of the files.
     pub frames: Ensemble,
+    /// What frames that were drawn by weights are worth, by Kish's number.
+    pub n_effective: Option<f64>,
     /// Which frames are for what.
     pub split: Split,
     /// What the readers found odd.
@@ -52,8 +55,15 @@ impl Data {
         let mapping =
             MappingSettings { selection: settings.selection.clone(), centers: settings.centers.clone() };
         let loaded = load(&files, "data", &mapping).map_err(|error| plan.locate(within_data(error)))?;
-        let frames = loaded.ensemble.centered();
+        let (mut frames, mut warnings) = (loaded.ensemble.centered(), loaded.warnings);
         let streams = Streams::new(plan.config.seed);
+        let mut n_effective = None;
+        if let Some(path) = &settings.weights {
+            let drawn = frame_weights::draw(path, frames.n_frames(), &streams)?;
+            frames = frames.select(&drawn.frames);
+            n_effective = Some(drawn.n_effective);
+            warnings.extend(drawn.warnings);
+        }
         let split = Split::new("data.split", &settings.split, frames.n_frames(), &streams)
             .map_err(|error| plan.locate(error))?;
         for (part, frames) in [("train", &split.train), ("test", &split.test)] {
@@ -63,7 +73,7 @@ impl Data {
                 return Err(plan.locate(Error::config(format!("data.split.{part}"), message, hint)));
             }
         }
-        Ok(Self { frames, split, warnings: loaded.warnings })
+        Ok(Self { frames, n_effective, split, warnings })
     }
 
     /// The frames that the model learns from.

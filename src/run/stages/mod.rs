@@ -2,6 +2,7 @@
 
 pub mod compare;
 pub mod estimate;
+mod frame_weights;
 pub mod load;
 pub mod report;
 pub mod sample;
