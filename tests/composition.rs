@@ -25,6 +25,7 @@ fn bad_compositions_are_refused_with_what_is_wrong() {
     let home = tempfile::tempdir().unwrap();
     let home = home.path();
     train(home, "a", &[]);
+    train(home, "warmer", &["data.temperature='400 K'"]);
     train(home, "other_noise", &["model.noise={kind='edm'}"]);
     train(home, "other_beads", &["data.selection='name CH3 O CB or (resname NME and name C)'", "states=[]"]);
     std::fs::create_dir(home.join("untrained")).unwrap();
@@ -46,6 +47,13 @@ fn bad_compositions_are_refused_with_what_is_wrong() {
         (with("suite"), vec!["suite", "another kind"]),
         (with("untrained"), vec!["untrained", "`train` is not finished"]),
         (with("other_beads"), vec!["bead_names", "as in the first part", "ALA CB"]),
+        (with("warmer"), vec!["temperature", "300 K and of 400 K"]),
+        (
+            format!(
+                "how = 'mixture'\n{part}[[parts]]\nrun = 'warmer'\n[[guides]]\nvariable = 'phi'\ncenter = '60 deg'\nstiffness = 1.0"
+            ),
+            vec!["guides[0].unit", "in kT"],
+        ),
         (with("other_noise"), vec!["noise", "as in the first part"]),
         (format!("how = 'product'\nwieght = 2\n{part}"), vec!["wieght", "no such key"]),
         (format!("how = 'product'\n{part}wieght = 2"), vec!["parts[0].wieght", "did you mean `weight`"]),
@@ -55,7 +63,10 @@ fn bad_compositions_are_refused_with_what_is_wrong() {
             format!("how = 'product'\nconfinement = 1e-6\n{part}weight = -1.0"),
             vec!["confinement", "is too little"],
         ),
-        (format!("how = 'product'\nconfinement = -1.0\n{part}"), vec!["confinement = -1", "not negative"]),
+        (
+            format!("how = 'product'\nconfinement = -1.0\n{part}"),
+            vec!["confinement = -1", "must not be negative"],
+        ),
         (format!("how = 'mixture'\n{part}weight = -1.0"), vec!["parts[0].weight", "must be positive"]),
         (format!("how = 'mixture'\ntemperature = '400 K'\n{part}"), vec!["temperature", "only a product"]),
         (
@@ -120,6 +131,16 @@ fn a_ladder_without_overlap_ends_with_code_3() {
     let outcome = json(&output);
     assert_eq!(outcome["trustworthy"], false);
     assert!(outcome["verdict"].as_str().unwrap().contains("swap"), "{outcome}");
-    assert!(home.path().join("out/report/report.html").is_file());
-    assert!(home.path().join("out/composed/samples.dcd").is_file());
+    let page = home.path().join("out/report/report.html");
+    assert!(page.is_file() && home.path().join("out/composed/samples.dcd").is_file());
+
+    // A report that is drawn again is that of a composition, and its verdict is the same.
+    std::fs::write(&page, "lost").unwrap();
+    let output = run(&["report", &home.path().join("out").display().to_string(), "--json", "--quiet"]);
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stdout));
+    assert_eq!(json(&output)["verdict"], outcome["verdict"]);
+    assert!(std::fs::read_to_string(&page).unwrap().len() > 1000);
+    assert!(
+        page.with_file_name("populations.csv").is_file() && !home.path().join("out/report.before").exists()
+    );
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use kirkwood::random::{Purpose, Streams, fill_normal};
 use serde_json::Value;
 
-use crate::common::{json, root, run};
+use crate::common::{json, root, run, tiny};
 
 const KT: f64 = 2.494_338_785_445_972;
 
@@ -245,4 +245,35 @@ fn requests_without_sense_are_refused() {
         assert!(message.contains(expected), "{arguments:?}: {message}");
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
     }
+}
+
+#[test]
+fn a_run_learns_from_frames_by_their_weights() {
+    let home = tempfile::tempdir().unwrap();
+    let (config, weights) = (text(&tiny()), home.path().join("weights.csv"));
+    let setting = format!("data.weights='{}'", text(&weights));
+    fs::write(&weights, "weight\n1\n2\n").unwrap();
+    let output = run(&["check", &config, "--variant", "none", "--json", "--set", &setting]);
+    let message = json(&output)["error"]["message"].as_str().unwrap_or_default().to_string();
+    assert!(output.status.code() == Some(2) && message.contains("5000 rows"), "{message}");
+
+    // Of every second frame, three weigh 1 and one weighs 3: (6/4)²/(12/4) of half of them.
+    let rows: String = (0..5000)
+        .map(|k| {
+            if k % 2 == 0 {
+                "0\n"
+            } else if k % 8 == 1 {
+                "3\n"
+            } else {
+                "1\n"
+            }
+        })
+        .collect();
+    fs::write(&weights, format!("weight\n{rows}")).unwrap();
+    let out = text(&home.path().join("out"));
+    let output = run(&["train", &config, "--out", &out, "--variant", "none", "--quiet", "--set", &setting]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let provenance = fs::read_to_string(home.path().join("out/provenance.json")).unwrap();
+    assert!(provenance.contains("drawn by weights from as many that are worth 1875"), "{provenance}");
+    assert!(provenance.contains("weights.csv"));
 }

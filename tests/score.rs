@@ -42,6 +42,18 @@ fn frames_of_the_ensemble_are_familiar_and_other_beads_are_not() {
     assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stdout));
     assert!(number(&json(&output)["both"], "auroc") > 0.95);
 
+    // Frames that were changed since are not those that were held out.
+    let copy = home.path().join("frames.dcd");
+    std::fs::copy(&frames, &copy).unwrap();
+    let other = home.path().join("other").display().to_string();
+    let from = format!("data.trajectory='{}'", copy.display());
+    let trained = run(&["train", &config, "--out", &other, "--variant", "none", "--quiet", "--set", &from]);
+    assert!(trained.status.success(), "{}", String::from_utf8_lossy(&trained.stderr));
+    std::fs::copy(data.join("vacuum_300K_heavy.dcd"), &copy).unwrap();
+    let changed = run(&["score", &other, &frames, "--json"]);
+    assert_eq!(changed.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&changed.stdout).contains("frames.dcd` changed"));
+
     let message = |output: std::process::Output| {
         assert_eq!(output.status.code(), Some(2));
         json(&output)["error"]["message"].as_str().unwrap().to_string()

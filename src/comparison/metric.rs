@@ -55,9 +55,9 @@ impl Metric {
         self.of_histograms(&grid.histogram(a), &grid.histogram(b))
     }
 
-    /// `(kT)^2` or `1`.
+    /// `(kT)^2` or `nat`.
     pub fn unit(self) -> &'static str {
-        if self == Self::PmfError { "(kT)^2" } else { "1" }
+        if self == Self::PmfError { "(kT)^2" } else { "nat" }
     }
 
     /// The number with its standard error by the delete-one-block jackknife, over blocks of both samples; with the comparison

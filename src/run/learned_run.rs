@@ -6,8 +6,9 @@ use crate::error::{Error, Result};
 use crate::model::EnergyModel;
 use crate::model::checkpoint::{self, ModelCard};
 use crate::run::Request;
-use crate::run::directory::Layout;
+use crate::run::directory::{Layout, read_json};
 use crate::run::plan::Plan;
+use crate::run::provenance::Provenance;
 use crate::run::source::is_of_another_kind;
 
 /// What a run learned, and from what.
@@ -32,7 +33,20 @@ impl LearnedRun {
             return Err(Error::file(directory.join("plan.toml"), "kind", expected, "a run of another kind"));
         }
         let plan = Plan::resolve(&Request::of(directory))?;
-        let (model, card) = checkpoint::load(&Layout::at(directory).finished("train")?)?;
+        let trained = Layout::at(directory).finished("train")?;
+        let provenance: Provenance = read_json(&directory.join("provenance.json"))?;
+        if let Some(changed) = provenance.changed_input(plan.config.data.files())? {
+            return Err(Error::RunDirectory {
+                path: directory.to_path_buf(),
+                message: format!(
+                    "learned from other data than there are now: `{}` changed",
+                    changed.display()
+                ),
+                hint: "restore the file: which of its frames the model has seen is known by their place"
+                    .into(),
+            });
+        }
+        let (model, card) = checkpoint::load(&trained)?;
         Ok(Self { plan, model, card })
     }
 }

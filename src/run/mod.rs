@@ -42,6 +42,7 @@ use control::Control;
 use directory::{Found, Layout, RunDirectory, STAGES, read_json, write_json};
 use plan::Plan;
 use provenance::{Input, Provenance, peak_memory_mib, utc_now};
+use source::{has_table, is_of_another_kind};
 use stages::load::Data;
 use stages::{Context, compare, estimate, report, sample, train};
 
@@ -124,6 +125,7 @@ impl Outcome {
 /// Resolves the plan and reads the data; writes nothing.
 pub fn check(request: &Request) -> Result<Plan> {
     let plan = Plan::resolve(request)?;
+    chosen_variants(request, &plan)?;
     examine(&plan)?;
     Ok(plan)
 }
@@ -161,9 +163,40 @@ pub fn run(request: &Request, control: &Control) -> Result<Outcome> {
 }
 
 /// Draws the report of a run directory again, from its files alone: it may be one of an earlier version.
+///
+/// What is no run of one trajectory draws its report as its last part, from the parts before it.
 pub fn redraw(directory: &Path, control: &Control) -> Result<Outcome> {
+    if is_of_another_kind(directory) {
+        return redo_report(directory, control);
+    }
+    if !has_table(directory, "data") {
+        let expected = "a run directory of `kirkwood run` or `kirkwood benchmark`";
+        return Err(Error::file(directory, "", expected, "another, whose report cannot be drawn again"));
+    }
     report::run(&Layout::at(directory), control)?;
     outcome(directory, "finished")
+}
+
+/// Does the last part of a finished run again; the report that it had stays until the new one stands.
+fn redo_report(directory: &Path, control: &Control) -> Result<Outcome> {
+    let report = directory.join("report");
+    if !(report.is_dir() && directory.join("summary.json").is_file()) {
+        return Err(Error::RunDirectory {
+            path: directory.to_path_buf(),
+            message: "holds an unfinished run, which has nothing to report yet".into(),
+            hint: "continue it with `kirkwood run DIR --resume`".into(),
+        });
+    }
+    let before = directory.join("report.before");
+    std::fs::rename(&report, &before).map_err(Error::io("rename", &report))?;
+    let request = Request { resume: true, command: "kirkwood report".into(), ..Request::of(directory) };
+    let outcome = run(&request, control);
+    if outcome.is_ok() {
+        std::fs::remove_dir_all(&before).map_err(Error::io("remove", &before))?;
+    } else {
+        std::fs::rename(&before, &report).map_err(Error::io("rename", &before))?;
+    }
+    outcome
 }
 
 /// One stage of the main configuration and its variants; those before it must be finished.

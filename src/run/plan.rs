@@ -39,9 +39,11 @@ impl Plan {
             source.assign(&format!("device=\"{device}\""))?;
         }
         let mut plan = Self::of_source(&source)?;
+        plan.check_forces()?;
         plan.out = run_directory(request, &plan.config.name);
         for name in source.variants() {
             let variant = Self::of_source(&source.variant(&name)?)?;
+            variant.check_forces()?;
             if variant.config.data != plan.config.data
                 || variant.config.collective_variables != plan.config.collective_variables
             {
@@ -89,6 +91,14 @@ impl Plan {
             source: source.clone(),
             text,
         })
+    }
+
+    /// Trajectories that are read here come without forces.
+    fn check_forces(&self) -> Result<()> {
+        let Some(name) = self.config.train.needs_scores() else { return Ok(()) };
+        let message = format!("`{name}` needs the forces of the training frames, and `[data]` has none");
+        let hint = "`denoising_score_matching` needs none; `kind = \"boltzmann_generator\"` knows the forces";
+        Err(self.locate(Error::config("train.stages", message, hint)))
     }
 
     /// The plan as TOML, a valid configuration.

@@ -74,6 +74,18 @@ impl Provenance {
     }
 }
 
+impl Provenance {
+    /// The first of these files that is not one of those that were read.
+    pub fn changed_input<'a>(&self, files: impl Iterator<Item = &'a PathBuf>) -> Result<Option<PathBuf>> {
+        for file in files {
+            if !self.inputs.contains(&Input::of(file)?) {
+                return Ok(Some(file.clone()));
+            }
+        }
+        Ok(None)
+    }
+}
+
 impl Input {
     /// Reads a file once to name it by its content.
     pub fn of(path: &Path) -> Result<Self> {

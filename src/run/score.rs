@@ -25,6 +25,9 @@ use crate::run::stages::load::Data;
 use crate::system::MappingSettings;
 use crate::trajectory::{FrameRange, TrajectoryFiles, load};
 
+/// An area under the curve so far from ½ is no matter of a few correlated frames.
+const CLEAR_SHIFT: f64 = 0.2;
+
 /// What is asked for.
 #[derive(Debug, Clone)]
 pub struct ScoreRequest {
@@ -142,15 +145,14 @@ pub fn score(request: &ScoreRequest) -> Result<Scores> {
     let calibration = evaluate(&model, held_out.positions_nm())?;
     let positions_nm = altered(frames.positions_nm(), request, plan.config.seed);
     let scored = evaluate(&model, &positions_nm)?;
-    let (least, n) = (1.0 / (held_out.n_frames() as f64 + 1.0), held_out.n_frames());
-    if request.threshold < 2.0 * least {
-        warnings.push(format!(
-            "{n} held-out frames cannot tell p below {:.1e}: with a threshold of {} no frame is foreign",
-            2.0 * least,
-            request.threshold
+    let mut scores = summarise(&calibration, &scored, request.threshold, warnings);
+    if !scores.can_tell() {
+        let (n, threshold) = (scores.n_held_out, request.threshold);
+        let least = 2.0 / (n as f64 + 1.0);
+        scores.warnings.push(format!(
+            "{n} held-out frames cannot tell p below {least:.1e}: with a threshold of {threshold} no frame is foreign"
         ));
     }
-    let mut scores = summarise(&calibration, &scored, request.threshold, warnings);
     if plan.config.train.needs_states() {
         let named = plan.beads.states.iter().map(|state| state.name.as_str());
         scores.states = named.chain([ELSEWHERE]).map(String::from).collect();
@@ -274,7 +276,9 @@ impl Scores {
         // As many as chance would make foreign, with 3 of its standard errors.
         let expected = self.threshold + 3.0 * (self.threshold * (1.0 - self.threshold) / n).sqrt();
         let shift = (self.by_both.auroc - 0.5) / self.error_of_half();
-        let whole = if self.share_foreign <= expected {
+        let whole = if !self.can_tell() {
+            "no frame can be with so few held-out ones"
+        } else if self.share_foreign <= expected {
             "as many as chance makes of frames of the training ensemble"
         } else if self.share_foreign < 0.5 {
             "more than chance makes of frames of the training ensemble"
@@ -283,16 +287,39 @@ impl Scores {
         };
         let tail = Normal::standard().sf(shift.abs());
         format!(
-            "{:.2} % of {} frames are foreign (p < {}): {whole}. AUROC {:.4} by both, {:.4} by energy, {:.4} by force \
+            "{:.2} % of {} frames are foreign (p < {}): {whole}{}. AUROC {:.4} by both, {:.4} by energy, {:.4} by force \
              (½ for independent frames of the same ensemble; two-sided p of the shift {:.1e}).",
             100.0 * self.share_foreign,
             self.frames.len(),
             self.threshold,
+            self.shift().unwrap_or_default(),
             self.by_both.auroc,
             self.by_energy.auroc,
             self.by_force.auroc,
             2.0 * tail
         )
+    }
+
+    /// Whether a frame can be foreign at this threshold: the least p is 2/(held-out frames + 1).
+    fn can_tell(&self) -> bool {
+        self.threshold >= 2.0 / (self.n_held_out as f64 + 1.0)
+    }
+
+    /// What is said of frames each of which the training ensemble could contain, but not all of them together: of another
+    /// temperature, or few conformations again and again.
+    fn shift(&self) -> Option<String> {
+        let clear = |auroc: f64| (auroc - 0.5).abs() > f64::max(CLEAR_SHIFT, 5.0 * self.error_of_half());
+        let said = |of: &Separation, what: &str| {
+            let side = if of.auroc > 0.5 { "higher" } else { "lower" };
+            clear(of.auroc).then(|| format!("{side} in {what}"))
+        };
+        let said: Vec<String> =
+            [said(&self.by_energy, "energy"), said(&self.by_force, "force")].into_iter().flatten().collect();
+        if said.is_empty() || self.share_foreign >= 0.5 {
+            return None;
+        }
+        let said = said.join(" and ");
+        Some(format!("; as a whole they are {said} than frames of it, and are not an ensemble like it"))
     }
 
     /// Whether no more frames are foreign than chance makes.
@@ -378,6 +405,23 @@ mod tests {
         assert!((found.auroc - 0.9214).abs() < 0.01 && (found.ks - 0.6827).abs() < 0.015, "{found:?}");
         assert!((found.cohens_d - 2.0).abs() < 0.04 && !far.is_familiar(), "{found:?}");
         assert!(far.to_json()["share_foreign"].as_f64().unwrap() > 0.2);
+    }
+
+    /// Frames each of which could be of the ensemble, and that together are none: all of its lowest energies.
+    #[test]
+    fn an_ensemble_that_is_too_cold_is_told_although_no_frame_is_foreign() {
+        let known = normal(5000, 6, 0.0);
+        let cold = Evaluated { energies: vec![-3.0; 500], forces: normal(500, 7, 0.0).forces };
+        let scores = summarise(&known, &cold, 0.001, vec![]);
+        assert!(
+            scores.is_familiar() && scores.sentence().contains("lower in energy than"),
+            "{}",
+            scores.sentence()
+        );
+        let same = summarise(&known, &normal(500, 8, 0.0), 0.001, vec![]);
+        assert!(!same.sentence().contains("as a whole"), "{}", same.sentence());
+        let few = summarise(&normal(500, 9, 0.0), &normal(500, 8, 0.0), 0.001, vec![]);
+        assert!(few.sentence().contains("so few held-out"), "{}", few.sentence());
     }
 
     #[test]

@@ -45,11 +45,20 @@ pub fn run_directory(request: &Request, name: &str) -> PathBuf {
     }
 }
 
-/// The `kind` of a configuration, or of that of a run directory; what is no TOML is left to who reads it.
-fn kind_of(config: &Path) -> Option<String> {
+/// A configuration, or that of a run directory; what is no TOML is left to who reads it.
+fn table_of(config: &Path) -> Option<Table> {
     let path = if config.is_dir() { config.join(PLAN) } else { config.to_path_buf() };
-    let table = std::fs::read_to_string(path).unwrap_or_default().parse::<Table>().ok()?;
-    table.get("kind").and_then(Value::as_str).map(str::to_string)
+    std::fs::read_to_string(path).unwrap_or_default().parse::<Table>().ok()
+}
+
+/// Its `kind`.
+fn kind_of(config: &Path) -> Option<String> {
+    table_of(config)?.get("kind").and_then(Value::as_str).map(str::to_string)
+}
+
+/// Whether a configuration, or that of a run directory, has a table of this name.
+pub fn has_table(config: &Path, name: &str) -> bool {
+    table_of(config).is_some_and(|table| table.contains_key(name))
 }
 
 /// Whether a configuration, or that of a run directory, has this `kind`.

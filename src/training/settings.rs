@@ -144,7 +144,8 @@ impl TrainSettings {
         for (idx, stage) in self.stages.iter().enumerate() {
             let place = format!("{place}.stages[{idx}]");
             let objectives = stage.objectives(&place)?;
-            if let Some(other) = objectives.iter().find(|o| o.objective.learns() != Learns::Path) {
+            let is_energy = |o: &Weighted| matches!(o.objective.learns(), Learns::Path | Learns::Beside);
+            if let Some(other) = objectives.iter().find(|o| !is_energy(o)) {
                 let name = other.objective.name();
                 let message = match other.objective.learns() {
                     Learns::Generator => {
@@ -162,7 +163,16 @@ impl TrainSettings {
     /// What the stages make of u_θ in the end; they must be valid.
     pub fn learns(&self) -> Learns {
         let last = self.stages.last().and_then(|stage| stage.objectives("").ok()).unwrap_or_default();
-        last.iter().map(|o| o.objective.learns()).find(|learns| *learns != Learns::Path).unwrap_or_default()
+        let all = last.iter().map(|o| o.objective.learns());
+        all.filter(|learns| *learns != Learns::Beside)
+            .find(|learns| *learns != Learns::Path)
+            .unwrap_or_default()
+    }
+
+    /// The name of an objective that needs the forces of the training frames; settings must be valid.
+    pub fn needs_scores(&self) -> Option<&'static str> {
+        let objectives = self.stages.iter().flat_map(|stage| stage.objectives("").unwrap_or_default());
+        objectives.map(|o| o.objective).find(|o| o.needs_scores()).map(|o| o.name())
     }
 
     /// Whether an objective needs the state of every training frame; settings must be valid.
@@ -218,6 +228,11 @@ impl StageSettings {
         let objectives = self.objectives(place)?;
         if objectives.is_empty() {
             return fail("objectives", "needs at least one objective".into());
+        }
+        if objectives.iter().all(|o| o.objective.learns() == Learns::Beside) {
+            let message = format!("`{}` alone trains no energy", objectives[0].objective.name());
+            let hint = "give another beside it, for example `denoising_score_matching`";
+            return Err(Error::config(format!("{place}.objectives"), message, hint));
         }
         let coupling = coupling(&objectives);
         if let Some(other) =

@@ -30,7 +30,7 @@ const N_RESAMPLES: usize = 50;
 /// Effective share of particles below which a population is not to be trusted.
 const LEAST_ESS: f64 = 0.1;
 /// Standard error of log Z beyond which islands or ladders have not seen the same law.
-const LARGEST_ERROR: f64 = 0.3;
+pub(super) const LARGEST_ERROR: f64 = 0.3;
 /// Swap acceptance below which neighbouring levels hardly overlap.
 const LEAST_SWAP: f64 = 0.1;
 

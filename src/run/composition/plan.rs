@@ -77,6 +77,9 @@ impl Plan {
             parts.push(part);
         }
         let first = parts[0].run.config.data.temperature;
+        if config.temperature.is_none() {
+            check_one_temperature(&config, &parts).map_err(locate)?;
+        }
         if let Some(temperature) = config.temperature {
             for part in &mut parts {
                 part.weight *= part.run.config.data.temperature.as_kelvin() / temperature.as_kelvin();
@@ -237,6 +240,27 @@ fn fits(first: &Part, other: &Part, run: &Path) -> Result<()> {
         return Err(Error::file(card, "noise", expected, format!("{found:?}")));
     }
     Ok(())
+}
+
+/// Without a temperature of its own a composition has that of its parts, where it needs one.
+fn check_one_temperature(config: &CompositionConfig, parts: &[Part]) -> Result<()> {
+    let first = parts[0].run.config.data.temperature;
+    let Some(other) = parts.iter().map(|part| part.run.config.data.temperature).find(|t| *t != first) else {
+        return Ok(());
+    };
+    if config.how == How::Product {
+        let message = format!("is missing, and parts are of {first} and of {other}");
+        let hint = "give that of the product: its parts become powers of themselves";
+        return Err(Error::config("temperature", message, hint));
+    }
+    let in_energy = |guide: &GuideSettings| guide.unit.parse::<EnergyUnit>().ok() != Some(EnergyUnit::Kt);
+    match config.guides.iter().position(in_energy) {
+        None => Ok(()),
+        Some(idx) => {
+            let message = format!("parts are of {first} and of {other}: what this is in kT is not known");
+            Err(Error::config(format!("guides[{idx}].unit"), message, "give the stiffness in kT"))
+        }
+    }
 }
 
 fn guide(place: &str, settings: &GuideSettings, beads: &Beads, temperature: Temperature) -> Result<Guide> {

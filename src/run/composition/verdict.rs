@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::Record;
 use super::config::How;
+use super::draw::LARGEST_ERROR;
 use super::examine::{Examined, Population};
 use super::plan::Plan;
 use crate::error::Result;
@@ -69,6 +70,13 @@ impl Found {
         });
         let squares = record.std_error.unwrap_or(f64::NAN).powi(2) + of_parts.sum::<f64>();
         self.log_z = (value, squares.sqrt());
+        let of_composition = record.std_error.is_some_and(|error| error <= LARGEST_ERROR);
+        if of_composition && self.log_z.1 > LARGEST_ERROR {
+            let error = self.log_z.1;
+            self.reasons.push(format!(
+                "the error of log Z is {error:.2} with those of the parts, more than {LARGEST_ERROR}"
+            ));
+        }
         self.reasons.extend(record.reasons.iter().cloned());
         self.composed = Some(record);
     }

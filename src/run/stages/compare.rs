@@ -248,12 +248,12 @@ fn write_metrics(context: &Context, directory: &Path, sets: &[Set]) -> Result<()
     let decorrelated = decorrelated(&all, &context.plan.beads, context.data.frames.n_frames());
     let mut floors: BTreeMap<usize, Vec<NoiseFloor>> = BTreeMap::new();
     let (mut table, mut replicates) =
-        (String::from("set,metric,value,std_error,method\n"), Replicates::new());
+        (String::from("set,metric,value,std_error,unit,method\n"), Replicates::new());
     let mut line = |set: &str, metric: &str, estimate: &Estimate| {
         let error =
             if estimate.std_error.is_finite() { estimate.std_error.to_string() } else { String::new() };
         let method = estimate.error_method.replace('"', "'");
-        let _ = writeln!(table, "{set},{metric},{},{error},\"{method}\"", estimate.value);
+        let _ = writeln!(table, "{set},{metric},{},{error},{},\"{method}\"", estimate.value, estimate.unit);
     };
     for set in drawn {
         context.check_stop()?;

@@ -13,7 +13,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cotangent, Objective, Point, softplus};
+use super::{Cotangent, Learns, Objective, Point, softplus};
 use crate::error::Result;
 use crate::registry::Settings;
 
@@ -46,6 +46,10 @@ impl Objective for MirrorClassification {
 
     fn needs_mirror_images(&self) -> bool {
         true
+    }
+
+    fn learns(&self) -> Learns {
+        Learns::Beside
     }
 
     fn add(&self, point: &Point, weight: f64, cotangent: &mut Cotangent) -> f64 {

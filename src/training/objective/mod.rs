@@ -118,6 +118,8 @@ pub enum Learns {
     DataEnd,
     /// A field that generates, and no energy.
     Generator,
+    /// Part of an energy, the rest of which another objective must train.
+    Beside,
 }
 
 /// A loss per data point.

@@ -16,7 +16,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cotangent, Objective, Point};
+use super::{Cotangent, Learns, Objective, Point};
 use crate::error::Result;
 use crate::registry::Settings;
 
@@ -54,6 +54,10 @@ impl Objective for StateClassification {
 
     fn needs_states(&self) -> bool {
         true
+    }
+
+    fn learns(&self) -> Learns {
+        Learns::Beside
     }
 
     fn add(&self, point: &Point, weight: f64, cotangent: &mut Cotangent) -> f64 {
