@@ -50,7 +50,7 @@ fn bad_compositions_are_refused_with_what_is_wrong() {
         (with("warmer"), vec!["temperature", "300 K and of 400 K"]),
         (
             format!(
-                "how = 'mixture'\n{part}[[parts]]\nrun = 'warmer'\n[[guides]]\nvariable = 'phi'\ncenter = '60 deg'\nstiffness = 1.0"
+                "how = 'mixture'\n{part}[[parts]]\nrun = 'warmer'\n[[guides]]\nvariable = 'phi'\ncenter = '60 deg'\nstiffness = 1.0\nunit = 'kJ/mol'"
             ),
             vec!["guides[0].unit", "in kT"],
         ),

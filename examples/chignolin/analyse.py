@@ -1,19 +1,20 @@
 """Folding in a run of simulate.toml, and the frames of it that the learned pipeline reads.
 
     pip install numpy chemfiles
-    python3 examples/chignolin/analyse.py runs/chignolin_340K [examples/chignolin/data]
+    python3 examples/chignolin/analyse.py runs/chignolin_340K
+    python3 examples/chignolin/analyse.py runs/chignolin_340K --write examples/chignolin/data --skip-ns 5 --every-ps 8
 
 Prints folding and unfolding events (dual cut-off on the C-alpha RMSD to 5AWL: below 0.2 nm folded, above
 0.5 nm unfolded), round trips, and the folded fraction at each temperature by MBAR, for all walkers and for
-those that started from the crystal structure and from an unfolded one. With a second argument, writes the
-C-alpha frames of each temperature as XTC, sorted by walker and time, and frames.csv, which says of which walker
-and time they are: consecutive frames of one walker at consecutive times are a contiguous piece.
+those that started from the crystal structure and from an unfolded one. With --write, the C-alpha frames of all
+temperatures as chignolin_ca.xtc, walker by walker, and frames.csv, which says of which walker, time, temperature
+and energy each is: frames of one walker are a contiguous piece of motion.
 """
 
+import argparse
 import csv
 import pathlib
 import struct
-import sys
 
 import numpy as np
 
@@ -78,7 +79,13 @@ def mbar_weights(energy, state, beta):
 
 
 def main():
-    run = pathlib.Path(sys.argv[1])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run", type=pathlib.Path)
+    parser.add_argument("--write", type=pathlib.Path)
+    parser.add_argument("--skip-ns", type=float, default=0.0)
+    parser.add_argument("--every-ps", type=float, default=0.0)
+    arguments = parser.parse_args()
+    run = arguments.run
     simulation = next(path for path in (run / "simulation", run / "simulation.partial") if path.is_dir())
     reference = read_calpha(pathlib.Path(__file__).parent / "../../systems/chignolin/chignolin.pdb")
     with open(simulation / "frames.csv") as file:
@@ -118,8 +125,10 @@ def main():
         print("round trips", sum(int(float(row["round_trips"])) for row in csv.DictReader(file)))
     print("share of frames below 0.2 nm and above 0.5 nm:", (distance < 0.2).mean().round(3), (distance > 0.5).mean().round(3))
 
-    half = time > time.max() / 2.0
-    for label, chosen in (("all", time > 0.0), ("second half", half)):
+    skipped = time > 1000.0 * arguments.skip_ns
+    middle = (time.max() + 1000.0 * arguments.skip_ns) / 2.0
+    parts = (f"after {arguments.skip_ns:g} ns", skipped), ("first half of that", skipped & (time <= middle)), ("second half", time > middle)
+    for label, chosen in parts:
         weights = mbar_weights(energy[chosen], state[chosen], 1.0 / (GAS_CONSTANT * kelvin))
         groups = {"all walkers": walker[chosen] >= 0, "from 5AWL": from_crystal[walker[chosen]], "from unfolded": ~from_crystal[walker[chosen]]}
         for k, temperature in enumerate(kelvin):
@@ -134,24 +143,22 @@ def main():
                 texts.append(f"{name} {mean:.3f} ± {error:.3f}")
             print(f"folded, {label}, {temperature:.1f} K: " + ", ".join(texts))
 
-    if len(sys.argv) > 2:
+    if arguments.write:
         import chemfiles
 
-        out = pathlib.Path(sys.argv[2])
-        with open(out / "frames.csv", "w", newline="") as file:
+        kept = np.flatnonzero(skipped & ((arguments.every_ps == 0.0) | (time % max(arguments.every_ps, 1e-9) == 0.0)))
+        kept = kept[np.lexsort((time[kept], walker[kept]))]
+        with open(arguments.write / "frames.csv", "w", newline="") as file:
             table = csv.writer(file, lineterminator="\n")
-            table.writerow(["temperature_K", "frame", "time_ps", "walker", "potential_kJ_per_mol"])
-            for k, temperature in enumerate(kelvin):
-                frames = np.flatnonzero(state == k)
-                frames = frames[np.lexsort((time[frames], walker[frames]))]
-                with chemfiles.Trajectory(str(out / f"chignolin_ca_{temperature:.0f}K.xtc"), "w") as trajectory:
-                    for idx, row in enumerate(frames):
-                        frame = chemfiles.Frame()
-                        for position in positions[row] * 10.0:
-                            frame.add_atom(chemfiles.Atom("CA", "C"), position.tolist())
-                        trajectory.write(frame)
-                        table.writerow([f"{temperature:.2f}", idx, f"{time[row]:.0f}", walker[row], f"{energy[row]:.2f}"])
-        print("wrote", out, "with", len(rows), "frames")
+            table.writerow(["walker", "time_ps", "temperature_K", "potential_kJ_per_mol"])
+            with chemfiles.Trajectory(str(arguments.write / "chignolin_ca.xtc"), "w") as trajectory:
+                for row in kept:
+                    frame = chemfiles.Frame()
+                    for position in positions[row] * 10.0:
+                        frame.add_atom(chemfiles.Atom("CA", "C"), position.tolist())
+                    trajectory.write(frame)
+                    table.writerow([walker[row], f"{time[row]:.0f}", f"{kelvin[state[row]]:.2f}", f"{energy[row]:.2f}"])
+        print("wrote", arguments.write, "with", len(kept), "frames")
 
 
 if __name__ == "__main__":
