@@ -50,7 +50,7 @@ impl Settings<dyn Network, ()> for Vector {
             return Err(Error::config("model.network.hidden", message, ""));
         }
         at_least("model.network.time_splines", self.time_splines, 8)?;
-        positive("model.network.width", self.width.into())?;
+        positive("model.network.width", self.width)?;
         Ok(Box::new(self))
     }
 }
