@@ -126,11 +126,13 @@ impl MoleculeTable {
         write_atomic(&directory.join("molecules.md"), text.as_bytes())
     }
 
-    /// The headline numbers of each molecule and method.
+    /// The headline numbers of each molecule and method: those that any of them has.
     pub fn summary(&self) -> Map<String, Value> {
         let mut entries = Map::new();
+        let is_there =
+            |(key, ..): &(&str, &str, &str)| self.rows.iter().any(|row| row.get(key).mean.is_finite());
         for row in &self.rows {
-            for (key, heading, unit) in COLUMNS {
+            for (key, heading, unit) in COLUMNS.into_iter().filter(is_there) {
                 let value = row.get(key);
                 let how = if row.n_seeds == 1 {
                     format!("{heading}; one training")

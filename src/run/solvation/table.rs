@@ -237,7 +237,8 @@ fn of_models(models: &[Vec<LearnedRoad>]) -> Vec<LearnedRoad> {
                 n_energy_evaluations: one.road.n_energy_evaluations,
                 wall_seconds: of_all.iter().map(|row| row.road.wall_seconds).sum(),
                 verdicts,
-            },
+            }
+            .determined(),
             n_model_evaluations: of_all.iter().map(|row| row.n_model_evaluations).sum(),
         });
         rows.extend(of_all.iter().enumerate().map(|(model, row)| {
