@@ -37,6 +37,8 @@ pub(super) struct Row {
     pub values: Vec<Spread>,
     /// Population of each state among held-out frames and in each ensemble, in the order of the states.
     pub populations: Vec<[Spread; 3]>,
+    /// Why samples of its runs should not be trusted.
+    pub doubts: Vec<String>,
 }
 
 /// All rows, by molecule.
@@ -82,6 +84,9 @@ impl MoleculeTable {
                 };
                 let population =
                     |state: &str| ENSEMBLES.map(|(set, _)| spread(&format!("population_{state}_{set}")));
+                let doubts = of.iter().flat_map(|run| {
+                    run.doubts.iter().map(|doubt| format!("{}, seed {}: {doubt}", method.label, run.seed))
+                });
                 rows.push(Row {
                     molecule: name.clone(),
                     method: method.name.clone(),
@@ -89,6 +94,7 @@ impl MoleculeTable {
                     n_seeds: of.len(),
                     values: COLUMNS.iter().map(|(key, ..)| spread(key)).collect(),
                     populations: molecule.states.iter().map(|[state, _]| population(state)).collect(),
+                    doubts: doubts.collect(),
                 });
             }
         }
@@ -121,6 +127,9 @@ impl MoleculeTable {
             }
             csv.push('\n');
             text.push('\n');
+        }
+        for row in &self.rows {
+            row.doubts.iter().for_each(|doubt| text += &format!("\n{}, {doubt}\n", row.molecule));
         }
         write_atomic(&directory.join("molecules.csv"), csv.as_bytes())?;
         write_atomic(&directory.join("molecules.md"), text.as_bytes())
@@ -155,6 +164,12 @@ impl MoleculeTable {
         for row in self.rows.iter().filter(|row| !is_ranked(row)) {
             let excess = words(row.get("js_excess_equilibrium"));
             sentences.push(format!("{}, {}: JS excess at equilibrium {excess}.", row.molecule, row.label));
+        }
+        let doubted: Vec<String> = (self.rows.iter().filter(|row| !row.doubts.is_empty()))
+            .map(|row| format!("{}, {}", row.molecule, row.label))
+            .collect();
+        if !doubted.is_empty() {
+            sentences.push(format!("Samples are in doubt, see the report: {}.", doubted.join("; ")));
         }
         sentences.join(" ")
     }
