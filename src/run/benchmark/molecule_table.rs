@@ -185,3 +185,29 @@ fn column(summary: &Value, key: &str) -> Number {
     }
     number(summary, key)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubts_stand_below_the_numbers_and_in_the_closing_sentence() {
+        let row = |method: &str, doubts: &[&str]| Row {
+            molecule: "aldp".into(),
+            method: method.into(),
+            label: method.to_uppercase(),
+            n_seeds: 1,
+            values: COLUMNS.iter().map(|_| Spread { mean: 0.5, deviation: 0.1 }).collect(),
+            populations: Vec::new(),
+            doubts: doubts.iter().map(|doubt| doubt.to_string()).collect(),
+        };
+        let rows = vec![row("dsm", &["DSM, seed 2: walkers of langevin remember"]), row("em", &[])];
+        let table = MoleculeTable { rows, rankings: Vec::new() };
+        let home = tempfile::tempdir().unwrap();
+        table.write(home.path()).unwrap();
+        let text = std::fs::read_to_string(home.path().join("molecules.md")).unwrap();
+        assert!(text.ends_with("|\n\naldp, DSM, seed 2: walkers of langevin remember\n"), "{text}");
+        let said = table.verdict();
+        assert!(said.ends_with("Samples are in doubt, see the report: aldp, DSM."), "{said}");
+    }
+}
