@@ -71,8 +71,8 @@ impl Assessment {
     pub fn is_diverged(&self, n_samples: usize) -> bool {
         const LARGEST_VARIANCE: f64 = 1e6;
         // What generates without a density has neither levels nor a variance.
-        let is_wrong = !self.levels.is_empty() && !(self.joint_variance <= LARGEST_VARIANCE);
-        self.n_diverged >= n_samples || is_wrong
+        let is_wrong = self.joint_variance.is_nan() || self.joint_variance > LARGEST_VARIANCE;
+        self.n_diverged >= n_samples || (is_wrong && !self.levels.is_empty())
     }
 }
 
