@@ -141,3 +141,23 @@ fn a_closed_pipe_is_no_failure() {
     let output = kirkwood(&["run", "nowhere.toml"]).stderr(writer).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
 }
+
+#[test]
+fn a_name_that_is_nothing_and_a_run_of_another_kind_are_told_as_what_they_are() {
+    let message = |arguments: &[&str]| {
+        let output = run(&[arguments, &["--json"]].concat());
+        assert_eq!(output.status.code(), Some(2));
+        json(&output)["error"]["message"].as_str().unwrap().to_string()
+    };
+    let nothing = message(&["simulate", "methanl"]);
+    assert!(nothing.contains("neither a file nor a shipped system is called `methanl`"), "{nothing}");
+    assert!(nothing.contains("did you mean `methanol`?") && !nothing.contains("line"), "{nothing}");
+
+    let home = tempfile::tempdir().unwrap();
+    let composition = home.path().join("comp.toml");
+    fs::write(&composition, "kind = \"composition\"\nguides = 3\n").unwrap();
+    for stage in ["train", "sample", "report"] {
+        let other = message(&[stage, &composition.display().to_string()]);
+        assert!(other.contains("`kind = \"composition\"`") && other.contains("`kirkwood run`"), "{other}");
+    }
+}
