@@ -198,8 +198,8 @@ fn divergence(trained: &[Trained], learned: &[Learned]) -> String {
     if diverged.is_empty() {
         return String::new();
     }
-    let advice = "it has no numbers; lower its learning rates or clip gradients harder";
-    format!("Training diverged: {} ({advice}).", diverged.join(", "))
+    let advice = "Lower the learning rates, or clip gradients harder.";
+    format!("Training diverged and has no numbers: {}. {advice}", diverged.join(", "))
 }
 
 /// Does all trainings, or those that are left, and compares.

@@ -228,7 +228,11 @@ mod tests {
     }
 
     fn of_levels(ess: &[f64]) -> Assessment {
-        let level = |ess: &f64| serde_json::json!({ "t": 0.5, "log_snr": 0.0, "ess": ess });
+        let level = |ess: &f64| {
+            serde_json::json!({
+                "t": 0.5, "log_snr": 0.0, "ess": ess, "fisher_divergence": null, "mean_difference": null,
+            })
+        };
         let nothing =
             ["joint_variance", "variance_within_levels", "weight_error", "log_z", "sample_weight_error"];
         let nothing = nothing.into_iter().chain(["kl_of_modes", "mmd_squared", "sliced_wasserstein"]);

@@ -66,10 +66,7 @@ fn a_training_that_diverged_has_no_numbers_and_is_named() {
     let trained = train_at(1e6, 100, "", "{ kind = 'denoising_score_matching' }");
     assert_eq!(trained.assessment, None);
     let said = divergence(&[trained], &[]);
-    assert!(
-        said.starts_with("Training diverged: method on two_modes_2d_3sigma (seed 1) (it has no"),
-        "{said}"
-    );
+    assert!(said.contains("no numbers: method on two_modes_2d_3sigma (seed 1). Lower"), "{said}");
     assert_eq!(divergence(&[], &[]), "");
 }
 
