@@ -142,7 +142,9 @@ pub fn run(context: &Context) -> Result<()> {
 fn unsolved(error: Error, context: &Context, n_levels: usize) -> Error {
     let losses = context.layout.root().join("train/loss.csv");
     error.with_hint(format!(
-        "in the stage `estimate`, of the samples of {n_levels} levels that replica exchange drew. They hardly overlap, as          after a training that diverged: look at the losses in `{}`. If they are huge or grow, train again with lower learning rates          (`train.stages`); if not, use more levels (`sample.replica_exchange.n_levels`)",
+        "in the stage `estimate`, of the samples of {n_levels} levels that replica exchange drew. They hardly overlap, as \
+         after a training that diverged: look at the losses in `{}`. If they are huge or grow, train again with lower learning rates \
+         (`train.stages`); if not, use more levels (`sample.replica_exchange.n_levels`)",
         losses.display()
     ))
 }
