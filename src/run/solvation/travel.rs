@@ -341,6 +341,6 @@ fn write_works(directory: &Path, works: &[Works; 2], mut details: Value) -> Resu
 
 /// Stores the rows of a part, with numbers only where they are determined.
 fn store(directory: &Path, rows: impl IntoIterator<Item = LearnedRoad>) -> Result<()> {
-    let determined = |row: LearnedRoad| LearnedRoad { road: row.road.determined(), ..row };
-    write_json(&directory.join(ROADS), &rows.into_iter().map(determined).collect::<Vec<_>>())
+    let rows: Vec<LearnedRoad> = rows.into_iter().map(LearnedRoad::determined).collect();
+    write_json(&directory.join(ROADS), &rows)
 }
