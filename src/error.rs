@@ -114,7 +114,7 @@ pub enum Error {
 
     /// An iteration ended without reaching its tolerance.
     #[error(
-        "{method} stopped at residual {residual:.1e} after {iterations} iterations (tolerance {tolerance:.1e})"
+        "{method} stopped at residual {residual:.1e} after {iterations} iterations (tolerance {tolerance:.1e}): {hint}"
     )]
     NotConverged {
         /// The method.
@@ -125,6 +125,8 @@ pub enum Error {
         residual: f64,
         /// Residual wanted.
         tolerance: f64,
+        /// What it probably means, and what to do about it.
+        hint: String,
     },
 
     /// Training met a loss that is not a number.
@@ -174,6 +176,13 @@ impl Error {
         move |source| Self::Io { action, path, source }
     }
 
+    /// Equations of MBAR that were not solved.
+    pub fn mbar_not_converged(iterations: usize, residual: f64, tolerance: f64) -> Self {
+        let hint =
+            "samples of the states hardly overlap; use states that are closer to each other, or more samples";
+        Self::NotConverged { method: "MBAR", iterations, residual, tolerance, hint: hint.into() }
+    }
+
     /// An unusable file content without a hint.
     pub fn file(
         path: impl AsRef<Path>,
@@ -208,8 +217,10 @@ impl Error {
 
     /// The same error with a hint on what to do, where the variant carries one.
     pub fn with_hint(mut self, text: impl Into<String>) -> Self {
-        if let Self::File { hint, .. } | Self::Config { hint, .. } | Self::RunDirectory { hint, .. } =
-            &mut self
+        if let Self::File { hint, .. }
+        | Self::Config { hint, .. }
+        | Self::RunDirectory { hint, .. }
+        | Self::NotConverged { hint, .. } = &mut self
         {
             *hint = text.into();
         }
@@ -321,6 +332,14 @@ mod tests {
     fn the_nearest_name_is_suggested_and_strangers_get_the_list() {
         assert_eq!(did_you_mean("n_step", ["n_steps", "seed"]), "did you mean `n_steps`?");
         assert_eq!(did_you_mean("zzzzzz", ["n_steps", "seed"]), "known: n_steps, seed");
+    }
+
+    #[test]
+    fn mbar_that_fails_says_why() {
+        let error = Error::mbar_not_converged(500, 6.3, 1e-10);
+        let (numbers, meaning) = ("MBAR stopped at residual 6.3e0 after 500 iterations", "hardly overlap");
+        assert!(error.to_string().starts_with(numbers) && error.to_string().contains(meaning), "{error}");
+        assert!(error.with_hint("train again").to_string().ends_with("(tolerance 1.0e-10): train again"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ const DEGREE: f64 = std::f64::consts::PI / 180.0;
 fn parse(text: &str, quantity: &str, units: &[Unit]) -> Result<f64, String> {
     let expected = || {
         let names: Vec<_> = units.iter().map(|(name, _)| *name).collect();
-        format!("expected a {quantity} such as \"1 {}\" (units: {})", names[0], names.join(", "))
+        format!("expected {quantity} such as \"1 {}\" (units: {})", names[0], names.join(", "))
     };
     let text = text.trim();
     // The unit starts where no prefix can be a number any more: the longest numeric prefix wins, so
@@ -81,7 +81,7 @@ macro_rules! quantity {
             fn from_str(text: &str) -> Result<Self, String> {
                 let value = parse(text, $what, $units)?;
                 Self::$from(value)
-                    .ok_or_else(|| format!("a {} must be {}, found \"{}\"", $what, $requirement, text.trim()))
+                    .ok_or_else(|| format!("{} must be {}, found \"{}\"", $what, $requirement, text.trim()))
             }
         }
 
@@ -104,7 +104,7 @@ macro_rules! quantity {
                     type Value = $name;
                     fn expecting(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                         let names: Vec<_> = $units.iter().map(|(name, _): &Unit| *name).collect();
-                        write!(formatter, concat!("a ", $what, " as text, for example \"1 {}\" (units: {})"),
+                        write!(formatter, concat!($what, " as text, for example \"1 {}\" (units: {})"),
                             names[0], names.join(", "))
                     }
                     fn visit_str<E: de::Error>(self, text: &str) -> Result<$name, E> {
@@ -119,43 +119,43 @@ macro_rules! quantity {
 
 quantity!(
     /// A temperature above absolute zero.
-    Temperature, from_kelvin, as_kelvin, "temperature", "kelvin", "above absolute zero",
+    Temperature, from_kelvin, as_kelvin, "a temperature", "kelvin", "above absolute zero",
     |value| value > 0.0, &[("K", 1.0)]
 );
 
 quantity!(
     /// A molar energy.
-    Energy, from_kj_per_mol, as_kj_per_mol, "energy", "kJ/mol", "finite",
+    Energy, from_kj_per_mol, as_kj_per_mol, "an energy", "kJ/mol", "finite",
     |_| true, &[("kJ/mol", 1.0), ("kcal/mol", 4.184), ("J/mol", 1e-3)]
 );
 
 quantity!(
     /// A length, not negative.
-    Length, from_nm, as_nm, "length", "nm", "finite and not negative",
+    Length, from_nm, as_nm, "a length", "nm", "finite and not negative",
     |value| value >= 0.0, &[("nm", 1.0), ("A", 0.1), ("Å", 0.1), ("angstrom", 0.1), ("pm", 1e-3)]
 );
 
 quantity!(
     /// A span of time, not negative.
-    Time, from_ps, as_ps, "time", "ps", "finite and not negative",
+    Time, from_ps, as_ps, "a time", "ps", "finite and not negative",
     |value| value >= 0.0, &[("ps", 1.0), ("fs", 1e-3), ("ns", 1e3), ("us", 1e6), ("µs", 1e6)]
 );
 
 quantity!(
     /// Something per time, not negative: a friction, for example.
-    Rate, from_per_ps, as_per_ps, "rate", "1/ps", "finite and not negative",
+    Rate, from_per_ps, as_per_ps, "a rate", "1/ps", "finite and not negative",
     |value| value >= 0.0, &[("/ps", 1.0), ("1/ps", 1.0), ("ps^-1", 1.0), ("/fs", 1e3), ("1/fs", 1e3), ("/ns", 1e-3), ("1/ns", 1e-3)]
 );
 
 quantity!(
     /// A mass above zero.
-    Mass, from_da, as_da, "mass", "Da", "above zero",
+    Mass, from_da, as_da, "a mass", "Da", "above zero",
     |value| value > 0.0, &[("Da", 1.0), ("u", 1.0), ("amu", 1.0), ("g/mol", 1.0)]
 );
 
 quantity!(
     /// An angle.
-    Angle, from_radians, as_radians, "angle", "radians", "finite",
+    Angle, from_radians, as_radians, "an angle", "radians", "finite",
     |_| true, &[("rad", 1.0), ("deg", DEGREE), ("°", DEGREE)]
 );
 
@@ -252,6 +252,8 @@ mod tests {
             "0 K".parse::<Temperature>().unwrap_err(),
             "a temperature must be above absolute zero, found \"0 K\""
         );
+        assert!("2 m".parse::<Angle>().unwrap_err().starts_with("expected an angle such as"));
+        assert!("2 m".parse::<Energy>().unwrap_err().starts_with("expected an energy such as"));
         assert!("inf K".parse::<Temperature>().is_err() && "NaN K".parse::<Temperature>().is_err());
     }
 

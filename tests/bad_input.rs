@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::common::{json, root, run, tiny};
+use crate::common::{json, kirkwood, root, run, tiny};
 
 /// The error object of a failed run, after checking that nothing was left behind.
 fn error_of(arguments: &[&str], out: &Path) -> serde_json::Value {
@@ -124,4 +124,40 @@ fn a_damaged_or_foreign_checkpoint_is_named_and_nothing_is_lost() {
     assert_eq!(output.status.code(), Some(2));
     let error = json(&output)["error"].clone();
     assert!(error["file"].as_str().unwrap().ends_with("state.safetensors"), "{error}");
+}
+
+/// Who reads only the first lines of a long output closes the pipe.
+#[test]
+fn a_closed_pipe_is_no_failure() {
+    for arguments in [["list"].as_slice(), &["list", "--json"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = kirkwood(arguments).stdout(writer).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.is_empty(), "{arguments:?}: {said}");
+    }
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = kirkwood(&["run", "nowhere.toml"]).stderr(writer).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn a_name_that_is_nothing_and_a_run_of_another_kind_are_told_as_what_they_are() {
+    let message = |arguments: &[&str]| {
+        let output = run(&[arguments, &["--json"]].concat());
+        assert_eq!(output.status.code(), Some(2));
+        json(&output)["error"]["message"].as_str().unwrap().to_string()
+    };
+    let nothing = message(&["simulate", "methanl"]);
+    assert!(nothing.contains("neither a file nor a shipped system is called `methanl`"), "{nothing}");
+    assert!(nothing.contains("did you mean `methanol`?") && !nothing.contains("line"), "{nothing}");
+
+    let home = tempfile::tempdir().unwrap();
+    let composition = home.path().join("comp.toml");
+    fs::write(&composition, "kind = \"composition\"\nguides = 3\n").unwrap();
+    for stage in ["train", "sample", "report"] {
+        let other = message(&[stage, &composition.display().to_string()]);
+        assert!(other.contains("`kind = \"composition\"`") && other.contains("`kirkwood run`"), "{other}");
+    }
 }

@@ -56,7 +56,7 @@ fn what_a_periodic_system_lacks_is_named() {
         json(&output)["error"]["message"].as_str().unwrap_or_default().to_string()
     };
     let message = error_of(&[&prmtop, &positions, "--nonbonded", "pme"]);
-    assert!(message.contains("a box"), "{message}");
+    assert!(message.contains("aldp_2.npy`: expected a periodic box"), "{message}");
     let message = error_of(&[&prmtop, &dcd, "--nonbonded", "pme", "--cutoff", "1.2"]);
     assert!(message.contains("twice the cutoff of 1.2 nm"), "{message}");
     let message = error_of(&[&prmtop, &dcd, "--nonbonded", "pme", "--implicit-solvent", "obc1"]);

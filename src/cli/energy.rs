@@ -135,7 +135,7 @@ impl OfEnergy {
 pub fn perform(of_energy: &OfEnergy, json: bool) -> Result<ExitCode> {
     super::use_threads(of_energy.threads);
     let energies = evaluate(&of_energy.request()?)?;
-    let text = if json { energies.json_text() + "\n" } else { energies.table(of_energy.terms) };
+    let text = if json { energies.json_text() } else { energies.table(of_energy.terms) };
     output::show(&energies.warnings, &text);
     Ok(super::code(energies.is_finite()))
 }

@@ -246,12 +246,12 @@ pub fn perform(of_estimate: &OfEstimate, json: bool) -> Result<ExitCode> {
         return perform_u_kn(of_estimate, u_kn, n_k, json);
     }
     let outcome = estimate(&of_estimate.request()?)?;
-    let text = if json { output::pretty(&outcome.to_json()) + "\n" } else { outcome.table() };
-    output::show(&[], &text);
+    let text = if json { output::pretty(&outcome.to_json()) } else { outcome.table() };
+    output::print(&text);
     if !json {
         match &outcome.report {
-            Some(report) => eprintln!("report: {}", report.display()),
-            None => eprintln!("(--out DIR writes tables, figures and report.html)"),
+            Some(report) => output::remark(format_args!("report: {}", report.display())),
+            None => output::remark("(--out DIR writes tables, figures and report.html)"),
         }
     }
     Ok(super::code(outcome.trustworthy))
@@ -272,10 +272,10 @@ fn perform_u_kn(of_estimate: &OfEstimate, u_kn: &Path, n_k: &Path, json: bool) -
         kirkwood::run::directory::write_json(path, &result)?;
     }
     for verdict in &outcome.verdicts {
-        eprintln!("{}", verdict.message);
+        output::remark(&verdict.message);
     }
     if json || of_estimate.output.is_none() {
-        output::show(&[], &(output::pretty(&result) + "\n"));
+        output::print(&output::pretty(&result));
     }
     Ok(super::code(outcome.is_trustworthy()))
 }

@@ -2,12 +2,7 @@
 //!
 //! Results go to standard output, progress to standard error. Exit codes: 0 done; 1 could not be
 //! done; 2 the request was wrong; 3 done, but a verdict says not to trust the number.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    clippy::exit,
-    reason = "this is where the program prints and exits"
-)]
+#![expect(clippy::exit, reason = "this is where the program exits")]
 
 mod arguments;
 mod benchmark;
@@ -41,7 +36,7 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) if error.use_stderr() && wants_json => {
             let message = error.to_string();
-            println!("{}", output::error_object("arguments", message.trim(), None, ""));
+            output::print(&output::error_object("arguments", message.trim(), None, ""));
             return ExitCode::from(2);
         }
         Err(error) => {
@@ -54,12 +49,10 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             if arguments.json {
-                println!(
-                    "{}",
-                    output::error_object(error.kind(), &error.to_string(), error.path(), error.place())
-                );
+                let place = error.place();
+                output::print(&output::error_object(error.kind(), &error.to_string(), error.path(), place));
             } else {
-                eprintln!("error: {error}");
+                output::remark(format_args!("error: {error}"));
             }
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
         }
@@ -113,11 +106,10 @@ fn dispatch(arguments: &Arguments) -> Result<ExitCode> {
         }
         Command::List { kind } => {
             let catalogue = run::catalogue::list(kind.as_deref())?;
-            if arguments.json {
-                println!("{}", output::pretty(&catalogue.to_json()));
-            } else {
-                print!("{catalogue}");
-            }
+            output::print(&match arguments.json {
+                true => output::pretty(&catalogue.to_json()),
+                false => catalogue.to_string(),
+            });
             Ok(ExitCode::SUCCESS)
         }
         Command::Solvate(of_solvate) => {
@@ -174,10 +166,10 @@ fn use_threads(threads: Option<usize>) {
 /// A plan as JSON, or as the configuration that it is with a sentence beside it.
 fn print_plan(arguments: &Arguments, json: &serde_json::Value, text: &str, sentence: &str) {
     if arguments.json {
-        println!("{}", output::pretty(json));
+        output::print(&output::pretty(json));
     } else {
-        print!("{text}");
-        eprintln!("{sentence}");
+        output::print(text);
+        output::remark(sentence);
     }
 }
 
@@ -195,12 +187,10 @@ fn code(trustworthy: bool) -> ExitCode {
 }
 
 fn print_outcome(arguments: &Arguments, outcome: &Outcome) {
-    if arguments.json {
-        println!("{}", output::pretty(&outcome.to_json()));
-    } else {
-        print!("{}", output::table(&outcome.summary));
-        println!("{}", outcome.sentence);
-    }
+    output::print(&match arguments.json {
+        true => output::pretty(&outcome.to_json()),
+        false => output::table(&outcome.summary) + &outcome.sentence,
+    });
 }
 
 /// Ctrl-C once asks the stages to stop where nothing is lost; twice ends the program at once.
@@ -210,7 +200,7 @@ fn stop_on_interrupt(control: &Control) -> Result<()> {
         if flag.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("\nstopping at the next safe place; Ctrl-C again ends at once");
+        output::remark("\nstopping at the next safe place; Ctrl-C again ends at once");
     })
     .map_err(|error| Error::invalid("handler of Ctrl-C", "to be installed once", error.to_string()))
 }

@@ -1,6 +1,6 @@
 //! Results as text and as JSON.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::io::Write as _;
 use std::path::Path;
 
@@ -17,10 +17,21 @@ pub fn error_object(kind: &str, message: &str, file: Option<&Path>, place: &str)
 /// Warnings on standard error, a result on standard output.
 pub fn show(warnings: &[String], text: &str) {
     for warning in warnings {
-        eprintln!("warning: {warning}");
+        remark(format_args!("warning: {warning}"));
     }
+    print(text);
+}
+
+/// A result on standard output, to the end of its last line.
+pub fn print(text: &str) {
     // Who reads only the beginning of a long output closes the pipe, which is no error.
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    let _ = writeln!(std::io::stdout().lock(), "{}", text.strip_suffix('\n').unwrap_or(text));
+}
+
+/// A line on standard error.
+pub fn remark(line: impl Display) {
+    // As above.
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 /// One line per verdict, the gravest first.
@@ -45,10 +56,14 @@ pub fn table(summary: &Value) -> String {
     let Some(entries) = summary.as_object() else { return text };
     let width = entries.keys().map(String::len).max().unwrap_or(0);
     for (name, entry) in entries {
-        let Some(value) = entry.get("value").and_then(Value::as_f64) else { continue };
+        let Some(value) = entry.get("value") else { continue };
         let error = entry.get("std_error").and_then(Value::as_f64);
         let unit = entry.get("unit").and_then(Value::as_str).unwrap_or_default();
-        let _ = writeln!(text, "{name:<width$}  {} {unit}", with_error(value, error));
+        let number = match value.as_f64() {
+            Some(value) => format!("{} {unit}", with_error(value, error)),
+            None => "not determined".into(),
+        };
+        let _ = writeln!(text, "{name:<width$}  {number}");
     }
     text
 }
@@ -68,6 +83,15 @@ fn with_error(value: f64, error: Option<f64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_has_no_value_is_named_all_the_same() {
+        let summary = json!({
+            "delta_f_mbar": { "value": -1.5, "std_error": 0.25, "unit": "kT" },
+            "delta_f_bar": { "value": null, "std_error": null, "unit": "kT" },
+        });
+        assert_eq!(table(&summary), "delta_f_mbar  -1.50 ± 0.25 kT\ndelta_f_bar   not determined\n");
+    }
 
     #[test]
     fn a_value_shows_two_digits_of_its_error() {

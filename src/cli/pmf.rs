@@ -302,7 +302,7 @@ pub fn perform(of_pmf: &OfPmf, json: bool) -> Result<ExitCode> {
     super::use_threads(of_pmf.threads);
     let outcome = pmf(&of_pmf.request()?)?;
     let text = match json {
-        true => output::pretty(&outcome.to_json()) + "\n",
+        true => output::pretty(&outcome.to_json()),
         false => outcome.table() + &output::verdict_lines(&outcome.verdicts),
     };
     output::show(&outcome.warnings, &text);

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use kirkwood::run::control::Progress;
 
+use super::output;
+
 /// One bar at a time; a finished part leaves one line.
 pub struct Bars {
     current: Mutex<Option<(ProgressBar, String, Instant)>>,
@@ -43,7 +45,7 @@ impl Progress for Bars {
     }
 
     fn note(&self, sentence: &str) {
-        eprintln!("note: {sentence}");
+        output::remark(format_args!("note: {sentence}"));
     }
 
     fn end(&self, sentence: &str) {
@@ -51,7 +53,8 @@ impl Progress for Bars {
             && let Some((bar, part, began)) = current.take()
         {
             bar.finish_and_clear();
-            eprintln!("{part:<24} {:>7.1} s  {sentence}", began.elapsed().as_secs_f64());
+            let seconds = began.elapsed().as_secs_f64();
+            output::remark(format_args!("{part:<24} {seconds:>7.1} s  {sentence}"));
         }
     }
 }

@@ -175,7 +175,7 @@ pub fn perform(of_reweight: &OfReweight, json: bool) -> Result<ExitCode> {
     super::use_threads(of_reweight.threads);
     let outcome = reweight(&of_reweight.request()?)?;
     let text = match json {
-        true => output::pretty(&outcome.to_json()) + "\n",
+        true => output::pretty(&outcome.to_json()),
         false => outcome.table() + &output::verdict_lines(&outcome.verdicts),
     };
     output::show(&outcome.warnings, &text);

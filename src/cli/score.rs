@@ -63,7 +63,7 @@ pub fn perform(of_score: &OfScore, json: bool) -> Result<ExitCode> {
     if let Some(path) = &of_score.output {
         scores.write_csv(path)?;
     }
-    let text = if json { output::pretty(&scores.to_json()) + "\n" } else { scores.sentence() + "\n" };
+    let text = if json { output::pretty(&scores.to_json()) } else { scores.sentence() };
     output::show(&scores.warnings, &text);
     Ok(super::code(scores.is_familiar()))
 }

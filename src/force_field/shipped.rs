@@ -226,11 +226,11 @@ pub fn find(name: &str) -> Result<ShippedSystem> {
     }
     if coarse_grainings().iter().any(|beads| beads.name == name) {
         let message = format!("`{name}` is a coarse-graining without a force field; its energy is learned");
-        return Err(Error::config("system", message, "`kirkwood run` learns it from a trajectory"));
+        return Err(Error::config("topology", message, "`kirkwood run` learns it from a trajectory"));
     }
     let names = names();
     let hint = did_you_mean(name, names.iter().map(String::as_str));
-    Err(Error::config("system", format!("no shipped system is called `{name}`"), hint))
+    Err(Error::config("topology", format!("neither a file nor a shipped system is called `{name}`"), hint))
 }
 
 /// The coarse-grainings.

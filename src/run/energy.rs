@@ -112,6 +112,11 @@ fn set_long_range(
     if let (None, Some(boxes_nm)) = (parameters.box_vectors_nm, &boxes_nm) {
         parameters.box_vectors_nm = boxes_nm.first().copied();
     }
+    if is_periodic && parameters.box_vectors_nm.is_none() {
+        let expected = "a periodic box in each frame, as the topology has none";
+        return Err(Error::file(&request.trajectory, "", expected, "a frame without one")
+            .with_hint("give a file with boxes (`CRYST1` in a PDB), or leave out --nonbonded"));
+    }
     Ok(boxes_nm)
 }
 

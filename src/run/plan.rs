@@ -35,6 +35,7 @@ impl Plan {
     /// Reads the configuration of a request, with what overlays it, and looks everything up.
     pub fn resolve(request: &Request) -> Result<Self> {
         let mut source = Source::of_request(request)?;
+        source.refuse_kind()?;
         if let Some(device) = &request.device {
             source.assign(&format!("device=\"{device}\""))?;
         }

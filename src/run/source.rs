@@ -61,6 +61,9 @@ pub fn has_table(config: &Path, name: &str) -> bool {
     table_of(config).is_some_and(|table| table.contains_key(name))
 }
 
+/// Kinds of runs that have no stages to do one by one.
+const KINDS: [&str; 4] = ["benchmark", "solvation", "boltzmann_generator", "composition"];
+
 /// Whether a configuration, or that of a run directory, has this `kind`.
 pub fn is_of_kind(config: &Path, kind: &str) -> bool {
     kind_of(config).as_deref() == Some(kind)
@@ -174,6 +177,18 @@ impl Source {
     /// The file as it was written.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// An error where the configuration has a `kind`: it does not learn the energy of one trajectory stage by stage.
+    pub fn refuse_kind(&self) -> Result<()> {
+        let Some(kind) = self.table.get("kind") else { return Ok(()) };
+        let (message, hint) = match kind.as_str() {
+            Some(kind) if KINDS.contains(&kind) => {
+                ("is no run that has stages to do one by one", "`kirkwood run` does all of it".to_string())
+            }
+            other => ("there is no such kind", did_you_mean(other.unwrap_or_default(), KINDS)),
+        };
+        Err(self.locate(Error::config(format!("kind = {kind}"), message, hint)))
     }
 
     /// The merged table.
@@ -345,7 +360,8 @@ fn explain(place: &str, message: &str) -> Error {
     if let (true, Some(missing)) = (message.starts_with("missing field"), quoted.first()) {
         return Error::config(join(missing), "is missing", "");
     }
-    Error::config(place, message, "")
+    // A type of Rust, in the words of serde.
+    Error::config(place, message.replace("a nonzero usize", "a whole number above 0"), "")
 }
 
 /// Key path of steps in which numbers are indices.
@@ -409,6 +425,7 @@ mod tests {
     struct Outer {
         #[serde(default)]
         seed: u64,
+        stride: Option<std::num::NonZeroUsize>,
         train: Inner,
     }
 
@@ -460,6 +477,27 @@ mod tests {
     }
 
     #[test]
+    fn a_count_of_none_is_refused_in_plain_words() {
+        let mut source = source("train = {}");
+        source.assign("stride=0").unwrap();
+        let message = source.parse::<Outer>().unwrap_err().to_string();
+        assert!(message.contains("expected a whole number above 0"), "{message}");
+    }
+
+    #[test]
+    fn other_kinds_are_named_with_the_command_that_does_them() {
+        let refusal = |text: &str| source(text).refuse_kind().map_err(|error| error.to_string());
+        assert_eq!(refusal("seed = 1\n"), Ok(()));
+        let composition = refusal("seed = 1\nkind = \"composition\"\n").unwrap_err();
+        assert!(
+            composition.starts_with("`run.toml`, line 2: `kind = \"composition\"`: is no run"),
+            "{composition}"
+        );
+        assert!(composition.contains("`kirkwood run` does all of it"), "{composition}");
+        assert!(refusal("kind = \"compositon\"\n").unwrap_err().contains("did you mean `composition`?"));
+    }
+
+    #[test]
     fn syntax_errors_name_the_line() {
         let error = Source::from_text(Path::new("run.toml"), "a = 1\nb = = 2\n".to_string()).unwrap_err();
         assert!(
@@ -477,7 +515,7 @@ mod tests {
         source.assign("seed=3").unwrap();
         let outer: Outer = source.parse().unwrap();
         let stages = vec![Stage { rate: 0.5, kind: Some(Kind::Sgd) }];
-        assert_eq!(outer, Outer { seed: 3, train: Inner { n_steps: Some(7), stages } });
+        assert_eq!(outer, Outer { seed: 3, stride: None, train: Inner { n_steps: Some(7), stages } });
         assert!(source.assign("train.stages[4].rate=1").unwrap_err().to_string().contains("a list of 1"));
         assert!(source.assign("seed").unwrap_err().to_string().contains("key=value"));
         source.assign("train.n_stepz=7").unwrap();

@@ -133,17 +133,18 @@ impl Opened {
     }
 }
 
-/// Frames and atoms of a file; its first and last frame are read and checked where `n_atoms` is given.
-pub(super) fn inspect(path: &Path, n_atoms: Option<usize>) -> Result<(usize, usize)> {
+/// Frames of a file; its first and last one are read and checked.
+pub(super) fn inspect(path: &Path, n_atoms: usize) -> Result<usize> {
     let mut opened = Opened::new(path)?;
     let mut frame = Frame::new();
     let mut positions_nm = Vec::new();
-    for frame_idx in [opened.n_frames - 1, 0] {
+    // What is wrong with every frame is said of the first.
+    for frame_idx in [0, opened.n_frames - 1] {
         opened.read(path, frame_idx, &mut frame)?;
         positions_in_nm(&frame, &mut positions_nm);
-        check_frame(path, frame_idx, n_atoms.unwrap_or(frame.size()), &positions_nm)?;
+        check_frame(path, frame_idx, n_atoms, &positions_nm)?;
     }
-    Ok((opened.n_frames, frame.size()))
+    Ok(opened.n_frames)
 }
 
 /// Passes all frames of a file to the collector.
@@ -269,7 +270,7 @@ pub fn write_trajectory(path: &Path, topology: &Topology, ensemble: &Ensemble) -
     // The extension stays last, because it chooses the format.
     let partial = path.with_extension(format!("partial.{extension}"));
     let written = write_frames(&partial, topology, ensemble).and_then(|()| {
-        let (n_frames, _) = inspect(&partial, Some(topology.n_atoms()))?;
+        let n_frames = inspect(&partial, topology.n_atoms())?;
         if n_frames != ensemble.n_frames() {
             let expected = format!("{} frames after writing", ensemble.n_frames());
             return Err(

@@ -232,7 +232,7 @@ pub fn read_first_frame(path: &Path, n_atoms: usize) -> Result<Vec<f64>> {
 fn inspect_file(path: &Path, n_atoms: usize) -> Result<usize> {
     require_content(path)?;
     match Format::of(path) {
-        Format::Chemfiles => Ok(chemfiles::inspect(path, Some(n_atoms))?.0),
+        Format::Chemfiles => chemfiles::inspect(path, n_atoms),
         Format::AmberCoordinates => amber_coordinates::inspect(path, n_atoms),
         Format::Numpy => numpy::inspect(path, n_atoms),
         Format::NumpyArchive => numpy::inspect_archive(path, n_atoms),

@@ -39,6 +39,15 @@ fn refused(files: &TrajectoryFiles) -> String {
     error.to_string()
 }
 
+/// Every frame has 10 atoms: the file does not belong to the topology, rather than its last frame.
+#[test]
+fn atoms_of_another_molecule_are_seen_in_the_first_frame() {
+    let heavy =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/alanine_dipeptide/data/implicit_300K_heavy.dcd");
+    let message = refused(&files(data("aldp.pdb"), &[heavy]));
+    assert!(message.contains("frame 0: expected 22 atoms as in the topology, found 10 atoms"), "{message}");
+}
+
 #[test]
 fn the_beads_of_a_dcd_are_in_nm_and_have_the_dihedral_of_the_molecule() {
     let loaded = load(&files(data("aldp.pdb"), &[data("aldp_200.dcd")]), "beads", &backbone()).expect("good");

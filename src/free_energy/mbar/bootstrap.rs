@@ -349,7 +349,7 @@ impl<'m, 'a> Reference<'m, 'a> {
     pub fn analysis(&self, solved: &Solved, drawn: &[u8]) -> Result<Mbar<'a>> {
         if !solved.converged {
             let Certificate { residual, iterations, .. } = solved.certificate;
-            return Err(Error::NotConverged { method: "MBAR", iterations, residual, tolerance: 1e-8 });
+            return Err(Error::mbar_not_converged(iterations, residual, 1e-8));
         }
         let sampled = solved.sampled.clone().unwrap_or_else(|| self.mbar.sampled().to_vec());
         Mbar::at_solution(

@@ -58,8 +58,7 @@ impl Minimum {
         if self.converged {
             return Ok(self);
         }
-        let (iterations, residual) = (self.iterations, self.residual);
-        Err(Error::NotConverged { method: "MBAR", iterations, residual, tolerance: goal.residual })
+        Err(Error::mbar_not_converged(self.iterations, self.residual, goal.residual))
     }
 }
 

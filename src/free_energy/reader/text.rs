@@ -110,6 +110,13 @@ mod tests {
             std::fs::write(&path, &whole[..whole.len() * 3 / 4]).unwrap();
             let (text, truncated) = Text::read(&path).unwrap();
             assert!(truncated && long.starts_with(&text.bytes) && text.bytes.len() > long.len() / 4);
+            // Of a first block that is not whole nothing can be read.
+            std::fs::write(&path, &whole[..12]).unwrap();
+            let error = Text::read(&path).unwrap_err();
+            assert!(
+                error.exit_code() == 2 && error.to_string().contains("copy or compress it again"),
+                "{error}"
+            );
         }
     }
 

@@ -65,6 +65,17 @@ pub struct Assessment {
     pub few_step: Vec<Sampled>,
 }
 
+impl Assessment {
+    /// Whether training left nothing of a law: no walker stayed finite, or the energy is wrong by more than 1000 kT, when even
+    /// one that learned nothing is wrong by some tens.
+    pub fn is_diverged(&self, n_samples: usize) -> bool {
+        const LARGEST_VARIANCE: f64 = 1e6;
+        // What generates without a density has neither levels nor a variance.
+        let is_wrong = self.joint_variance.is_nan() || self.joint_variance > LARGEST_VARIANCE;
+        self.n_diverged >= n_samples || (is_wrong && !self.levels.is_empty())
+    }
+}
+
 /// One noise level.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Level {

@@ -171,6 +171,35 @@ struct Learned<'a> {
     compared: BTreeMap<String, Compared>,
     /// Its summary; without anything where the training diverged.
     summary: serde_json::Value,
+    /// Why its samples should not be trusted.
+    doubts: Vec<String>,
+}
+
+impl<'a> Learned<'a> {
+    /// Reads what a run has stored.
+    fn read(molecule: &'a Molecule, method: &'a Method, seed: u64, directory: &Path) -> Result<Self> {
+        let (summary, compared) = (molecules::stored(directory, "summary.json")?, ranking::read(directory)?);
+        let doubts =
+            serde_json::from_value(molecules::stored(directory, "sample/doubts.json")?).unwrap_or_default();
+        Ok(Self { molecule, method, seed, compared, summary, doubts })
+    }
+}
+
+/// Which trainings diverged, and what to do; nothing where none did.
+fn divergence(trained: &[Trained], learned: &[Learned]) -> String {
+    let of_problems = (trained.iter().filter(|row| row.assessment.is_none()))
+        .map(|row| (&row.method, &row.problem, row.seed));
+    let of_molecules = (learned.iter().filter(|run| run.summary.is_null()))
+        .map(|run| (&run.method.name, &run.molecule.settings.name, run.seed));
+    let diverged: Vec<String> = of_problems
+        .chain(of_molecules)
+        .map(|(method, problem, seed)| format!("{method} on {problem} (seed {seed})"))
+        .collect();
+    if diverged.is_empty() {
+        return String::new();
+    }
+    let advice = "Lower the learning rates, or clip gradients harder.";
+    format!("Training diverged and has no numbers: {}. {advice}", diverged.join(", "))
 }
 
 /// Does all trainings, or those that are left, and compares.
@@ -213,18 +242,18 @@ pub fn run(request: &Request, suite_name: Option<&str>, control: &Control) -> Re
             }
         })?;
         let directory = directory.join(RUN);
-        let (summary, compared) = (molecules::summary(&directory)?, ranking::read(&directory)?);
-        learned.push(Learned { molecule, method, seed, compared, summary });
+        learned.push(Learned::read(molecule, method, seed, &directory)?);
     }
+    let diverged = divergence(&all, &learned);
     let table = table::Table::new(&plan, &all);
     let molecule_table = molecule_table::MoleculeTable::new(&plan, &learned);
     parts.part("report", |directory, _| {
         table.write(directory)?;
         molecule_table.write(directory)?;
         few_step::write_csv(&all, directory)?;
-        page::write(&table, &molecule_table, &plan, &all, directory)
+        page::write(&diverged, &table, &molecule_table, &plan, &all, directory)
     })?;
-    let sentences = [table.verdict(), molecule_table.verdict()];
+    let sentences = [diverged, table.verdict(), molecule_table.verdict()];
     let mut summary = table.summary();
     summary.extend(molecule_table.summary());
     parts.finish(&summary, sentences.join(" ").trim(), true)?;
@@ -284,6 +313,10 @@ fn train(
     let mut progress = fractions(control, run, &part);
     let learns = settings.learns();
     let mut assessment = assess(problem, &model, learns, &config.assess, &streams.derive(2), &mut progress)?;
+    if assessment.is_diverged(config.assess.n_samples) {
+        control.progress().end("diverged, though its loss stayed finite");
+        return Ok(found(None));
+    }
     if let Some(few_step) = &method.few_step {
         let own = streams.derive(3);
         let n = few_step::POINTS_PER_SAMPLE * config.assess.n_samples;

@@ -37,6 +37,8 @@ pub(super) struct Row {
     pub values: Vec<Spread>,
     /// Population of each state among held-out frames and in each ensemble, in the order of the states.
     pub populations: Vec<[Spread; 3]>,
+    /// Why samples of its runs should not be trusted.
+    pub doubts: Vec<String>,
 }
 
 /// All rows, by molecule.
@@ -82,6 +84,9 @@ impl MoleculeTable {
                 };
                 let population =
                     |state: &str| ENSEMBLES.map(|(set, _)| spread(&format!("population_{state}_{set}")));
+                let doubts = of.iter().flat_map(|run| {
+                    run.doubts.iter().map(|doubt| format!("{}, seed {}: {doubt}", method.label, run.seed))
+                });
                 rows.push(Row {
                     molecule: name.clone(),
                     method: method.name.clone(),
@@ -89,6 +94,7 @@ impl MoleculeTable {
                     n_seeds: of.len(),
                     values: COLUMNS.iter().map(|(key, ..)| spread(key)).collect(),
                     populations: molecule.states.iter().map(|[state, _]| population(state)).collect(),
+                    doubts: doubts.collect(),
                 });
             }
         }
@@ -122,15 +128,20 @@ impl MoleculeTable {
             csv.push('\n');
             text.push('\n');
         }
+        for row in &self.rows {
+            row.doubts.iter().for_each(|doubt| text += &format!("\n{}, {doubt}\n", row.molecule));
+        }
         write_atomic(&directory.join("molecules.csv"), csv.as_bytes())?;
         write_atomic(&directory.join("molecules.md"), text.as_bytes())
     }
 
-    /// The headline numbers of each molecule and method.
+    /// The headline numbers of each molecule and method: those that any of them has.
     pub fn summary(&self) -> Map<String, Value> {
         let mut entries = Map::new();
+        let is_there =
+            |(key, ..): &(&str, &str, &str)| self.rows.iter().any(|row| row.get(key).mean.is_finite());
         for row in &self.rows {
-            for (key, heading, unit) in COLUMNS {
+            for (key, heading, unit) in COLUMNS.into_iter().filter(is_there) {
                 let value = row.get(key);
                 let how = if row.n_seeds == 1 {
                     format!("{heading}; one training")
@@ -154,6 +165,12 @@ impl MoleculeTable {
             let excess = words(row.get("js_excess_equilibrium"));
             sentences.push(format!("{}, {}: JS excess at equilibrium {excess}.", row.molecule, row.label));
         }
+        let doubted: Vec<String> = (self.rows.iter().filter(|row| !row.doubts.is_empty()))
+            .map(|row| format!("{}, {}", row.molecule, row.label))
+            .collect();
+        if !doubted.is_empty() {
+            sentences.push(format!("Samples are in doubt, see the report: {}.", doubted.join("; ")));
+        }
         sentences.join(" ")
     }
 }
@@ -167,4 +184,30 @@ fn column(summary: &Value, key: &str) -> Number {
         return Number { value, std_error: f64::NAN };
     }
     number(summary, key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubts_stand_below_the_numbers_and_in_the_closing_sentence() {
+        let row = |method: &str, doubts: &[&str]| Row {
+            molecule: "aldp".into(),
+            method: method.into(),
+            label: method.to_uppercase(),
+            n_seeds: 1,
+            values: COLUMNS.iter().map(|_| Spread { mean: 0.5, deviation: 0.1 }).collect(),
+            populations: Vec::new(),
+            doubts: doubts.iter().map(|doubt| doubt.to_string()).collect(),
+        };
+        let rows = vec![row("dsm", &["DSM, seed 2: walkers of langevin remember"]), row("em", &[])];
+        let table = MoleculeTable { rows, rankings: Vec::new() };
+        let home = tempfile::tempdir().unwrap();
+        table.write(home.path()).unwrap();
+        let text = std::fs::read_to_string(home.path().join("molecules.md")).unwrap();
+        assert!(text.ends_with("|\n\naldp, DSM, seed 2: walkers of langevin remember\n"), "{text}");
+        let said = table.verdict();
+        assert!(said.ends_with("Samples are in doubt, see the report: aldp, DSM."), "{said}");
+    }
 }

@@ -128,9 +128,9 @@ pub(super) fn number(summary: &Value, key: &str) -> Number {
     Number { value: read("value"), std_error: read("std_error") }
 }
 
-/// The summary of a finished run; nothing where its training diverged.
-pub(super) fn summary(directory: &Path) -> Result<Value> {
-    let path = directory.join("summary.json");
+/// What a finished run has stored; nothing where its training diverged.
+pub(super) fn stored(directory: &Path, file: &str) -> Result<Value> {
+    let path = directory.join(file);
     if path.is_file() { read_json(&path) } else { Ok(Value::Null) }
 }
 

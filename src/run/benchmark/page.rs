@@ -12,11 +12,12 @@ use crate::report::figure::Color;
 use crate::report::figure::forest::{self, Forest};
 use crate::report::figure::lines::{Line, LineChart, rows_of_charts};
 use crate::report::number;
-use crate::report::page::{self, Page, Section};
+use crate::report::page::{self, Block, Page, Section};
 use crate::run::directory::write_atomic;
 
 /// Writes `report.html` and its figures.
 pub(super) fn write(
+    diverged: &str,
     table: &Table,
     molecules: &MoleculeTable,
     plan: &Plan,
@@ -30,6 +31,9 @@ pub(super) fn write(
     sections.extend(plan.molecules.iter().map(|molecule| of_molecule(molecules, molecule)));
     for problem in &plan.problems {
         sections.push(of_problem(table, plan, all, &problem.name, problem.modes.len(), problem.dimension()));
+    }
+    if let (Some(first), false) = (sections.first_mut(), diverged.is_empty()) {
+        first.blocks.insert(0, Block::Verdict { tone: "bad", text: diverged.to_string() });
     }
     page::write_figures(&sections, &directory.join("figures"))?;
     let page = Page {
@@ -162,6 +166,9 @@ fn of_molecule(table: &MoleculeTable, molecule: &Molecule) -> Section {
         cells.rows.push(std::iter::once(row.label.clone()).chain(values).collect());
     }
     section.table(cells.without_empty_columns());
+    for doubt in rows().flat_map(|row| &row.doubts) {
+        section.blocks.push(Block::Verdict { tone: "bad", text: doubt.clone() });
+    }
     let is_of = |(name, _): &&(String, Ranking)| *name == molecule.settings.name;
     let rankings: Vec<&Ranking> = table.rankings.iter().filter(is_of).map(|(_, ranking)| ranking).collect();
     if !rankings.is_empty() {

@@ -38,7 +38,7 @@ pub(super) const COLUMNS: [Column; 13] = [
     ("ess", "ESS", |found| mean_over_levels(found, |level| level.ess)),
     ("least_ess", "least ESS", |found| {
         let less = |least: f64, ess: f64| if ess.is_nan() || ess < least { ess } else { least };
-        found.levels.iter().map(|level| level.ess).fold(1.0, less)
+        found.levels.iter().map(|level| level.ess).reduce(less).unwrap_or(f64::NAN)
     }),
     ("fisher_divergence", "Fisher", |found| mean_over_levels(found, |level| level.fisher_divergence)),
     ("log_z", "log Z", |found| found.log_z),
@@ -184,8 +184,9 @@ impl Table {
             seen.push(&row.method);
             let of = || self.rows.iter().filter(|other| other.method == row.method);
             let worst = worst(of().map(|row| row.get("weight_error").mean));
-            let worst = if worst.is_finite() { format!("{worst:.3}") } else { "none".into() };
-            said.push(format!("{} {worst} ({} problems)", row.label, of().count()));
+            let worst = if worst.is_finite() { format!("{worst:.3}") } else { "not determined".into() };
+            let n = of().count();
+            said.push(format!("{} {worst} ({n} {})", row.label, if n == 1 { "problem" } else { "problems" }));
         }
         format!("Largest error of the weights of modes by the energy: {}.", said.join(", "))
     }
@@ -224,5 +225,48 @@ mod tests {
         assert_eq!(words(spread), "2.00 ± 1.00");
         assert_eq!(words(Spread::of(&[0.25])), "0.2500");
         assert_eq!(words(Spread { mean: f64::NAN, deviation: f64::NAN }), "–");
+    }
+
+    fn of_levels(ess: &[f64]) -> Assessment {
+        let level = |ess: &f64| {
+            serde_json::json!({
+                "t": 0.5, "log_snr": 0.0, "ess": ess, "fisher_divergence": null, "mean_difference": null,
+            })
+        };
+        let nothing =
+            ["joint_variance", "variance_within_levels", "weight_error", "log_z", "sample_weight_error"];
+        let nothing = nothing.into_iter().chain(["kl_of_modes", "mmd_squared", "sliced_wasserstein"]);
+        let mut found: Value = nothing.map(|name| (name, Value::Null)).collect();
+        found["levels"] = ess.iter().map(level).collect();
+        found["weights"] = Value::Array(Vec::new());
+        found["sample_weights"] = Value::Array(Vec::new());
+        found["n_modes_by_energy"] = 0.into();
+        found["n_modes_found"] = 0.into();
+        serde_json::from_value(found).unwrap()
+    }
+
+    /// What generates without a density has no levels: the least of nothing is no 1.
+    #[test]
+    fn a_generator_has_no_least_share() {
+        let (.., least) = COLUMNS.into_iter().find(|(name, ..)| *name == "least_ess").unwrap();
+        assert_eq!(least(&of_levels(&[0.5, 0.25, 0.75])), 0.25);
+        assert!(least(&of_levels(&[0.5, f64::NAN])).is_nan() && least(&of_levels(&[])).is_nan());
+    }
+
+    #[test]
+    fn a_closing_sentence_counts_its_problems() {
+        let row = |problem: &str, value| Row {
+            problem: problem.into(),
+            method: "dsm".into(),
+            label: "DSM".into(),
+            n_seeds: 1,
+            n_modes: 2,
+            values: COLUMNS.iter().map(|_| Spread::of(&[value])).collect(),
+            seconds: Spread::of(&[1.0]),
+        };
+        let said = |rows| Table { rows }.verdict();
+        assert!(said(vec![row("a", 0.25)]).ends_with("DSM 0.250 (1 problem)."));
+        let diverged = said(vec![row("a", 0.25), row("b", f64::NAN)]);
+        assert!(diverged.ends_with("DSM not determined (2 problems)."), "{diverged}");
     }
 }

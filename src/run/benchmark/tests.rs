@@ -17,6 +17,11 @@ const SETTINGS: AssessSettings = AssessSettings { n_levels: 8, n_points: 512, n_
 
 /// What `steps` steps of these objectives make of an energy.
 fn trained(steps: usize, times: &str, objectives: &str) -> Assessment {
+    train_at(5e-3, steps, times, objectives).assessment.unwrap()
+}
+
+/// The same with any learning rate.
+fn train_at(rate: f64, steps: usize, times: &str, objectives: &str) -> Trained {
     let text = format!(
         "kind = 'benchmark'
          name = 'test'
@@ -34,7 +39,7 @@ fn trained(steps: usize, times: &str, objectives: &str) -> Assessment {
          name = 'only'
          n_steps = {steps}
          batch_size = 256
-         learning_rate = 5e-3
+         learning_rate = {rate:e}
          warmup_steps = 20
          times = {{ {times} }}
          objectives = [{objectives}]"
@@ -52,7 +57,36 @@ fn trained(steps: usize, times: &str, objectives: &str) -> Assessment {
         home.path(),
         &control,
     );
-    trained.unwrap().assessment.unwrap()
+    trained.unwrap()
+}
+
+/// Such losses are finite, and so are the weights of modes: 0.2 off, since all of the mass is in one mode.
+#[test]
+fn a_training_that_diverged_has_no_numbers_and_is_named() {
+    let trained = train_at(1e6, 100, "", "{ kind = 'denoising_score_matching' }");
+    assert_eq!(trained.assessment, None);
+    let said = divergence(&[trained], &[]);
+    assert!(said.contains("no numbers: method on two_modes_2d_3sigma (seed 1). Lower"), "{said}");
+    assert_eq!(divergence(&[], &[]), "");
+}
+
+/// Walkers that remember where they began are in doubt in a benchmark as in the run itself.
+#[test]
+fn doubts_about_the_samples_of_a_molecule_are_read() {
+    let home = tempfile::tempdir().unwrap();
+    let config: BenchmarkConfig = toml::from_str(suite("mixtures_small").unwrap()).unwrap();
+    let settings = toml::from_str("name = 'aldp'\nlabel = 'alanine dipeptide'\nconfig = 'run.toml'").unwrap();
+    let molecule = Molecule { settings, degrees_of_freedom: 27, states: Vec::new() };
+    let read = || Learned::read(&molecule, &config.methods[0], 3, home.path()).unwrap();
+    let diverged = read();
+    assert!(diverged.doubts.is_empty());
+    assert!(divergence(&[], &[diverged]).contains("dsm on aldp (seed 3)"));
+    std::fs::create_dir(home.path().join("sample")).unwrap();
+    write_json(&home.path().join("sample/doubts.json"), &["Walkers of langevin remember"]).unwrap();
+    write_json(&home.path().join("summary.json"), &serde_json::json!({})).unwrap();
+    let found = read();
+    assert_eq!(found.doubts, ["Walkers of langevin remember"]);
+    assert_eq!(divergence(&[], &[found]), "");
 }
 
 #[test]

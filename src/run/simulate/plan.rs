@@ -35,7 +35,9 @@ impl Plan {
     /// Reads the configuration of a request, or makes one for a shipped system, and looks everything up.
     pub fn resolve(request: &Request) -> Result<Self> {
         let source = if is_name(&request.config) {
-            let name = request.config.display();
+            let name = request.config.to_string_lossy();
+            // There is no configuration whose line could be at fault.
+            shipped::find(&name)?;
             let text = format!("name = \"{name}\"\n\n[system]\ntopology = \"{name}\"\n");
             Source::from_text(&request.config, text)?.overlaid(request)?
         } else {

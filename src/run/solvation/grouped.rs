@@ -15,6 +15,13 @@ pub struct LearnedRoad {
     pub n_model_evaluations: u64,
 }
 
+impl LearnedRoad {
+    /// The same with [`Road::determined`].
+    pub fn determined(self) -> Self {
+        Self { road: self.road.determined(), ..self }
+    }
+}
+
 /// A number and its standard error by the jackknife over groups: `statistic` is given the group to leave out.
 pub fn jackknife(n_groups: usize, statistic: impl Fn(Option<usize>) -> f64) -> (f64, f64) {
     let value = statistic(None);

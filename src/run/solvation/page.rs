@@ -4,7 +4,6 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::Road;
 use super::plan::Plan;
 use super::table::Table;
 use crate::error::Result;
@@ -68,7 +67,7 @@ fn roads(table: &Table, plan: &Plan) -> Section {
                 label: row.road.name.replace('_', " "),
                 value: row.road.value_kt,
                 std_error: row.road.std_error_kt,
-                text: value(&row.road),
+                text: row.road.words(),
                 color: Color::Series(idx),
             })
             .collect(),
@@ -105,7 +104,7 @@ fn details(table: &Table) -> Section {
         let name = road.name.replace('_', " ");
         numbers.rows.push(vec![
             name.clone(),
-            value(road),
+            road.words(),
             table.deviation(road).map_or_else(String::new, |deviation| format!("{deviation:+.1}")),
             count(road.n_energy_evaluations),
             count(row.n_model_evaluations),
@@ -126,16 +125,6 @@ fn details(table: &Table) -> Section {
     );
     section.table(words);
     section
-}
-
-/// A value with its error, or that there is none: an error of more than this says nothing about the value.
-fn value(road: &Road) -> String {
-    const LARGEST_ERROR_KT: f64 = 100.0;
-    if road.value_kt.is_finite() && road.std_error_kt < LARGEST_ERROR_KT {
-        number::two_digits(road.value_kt, road.std_error_kt).replace('-', "−")
-    } else {
-        "not determined".into()
-    }
 }
 
 fn count(n: u64) -> String {

@@ -39,8 +39,11 @@ impl Table {
     /// Reads what the parts of a run have stored.
     pub fn gather(plan: &Plan, layout: &Layout) -> Result<Self> {
         let config = &plan.config;
-        let read =
-            |part: &str| -> Result<Vec<LearnedRoad>> { read_json(&layout.finished(part)?.join(ROADS)) };
+        // An earlier version has stored what is not determined as a number.
+        let read = |part: &str| -> Result<Vec<LearnedRoad>> {
+            let rows: Vec<LearnedRoad> = read_json(&layout.finished(part)?.join(ROADS))?;
+            Ok(rows.into_iter().map(LearnedRoad::determined).collect())
+        };
         let mut groups = Vec::new();
         let mut group = |title, exact, rows: Vec<LearnedRoad>| groups.push(Group { title, exact, rows });
         if config.takes(RoadKind::Classical) {
@@ -237,7 +240,8 @@ fn of_models(models: &[Vec<LearnedRoad>]) -> Vec<LearnedRoad> {
                 n_energy_evaluations: one.road.n_energy_evaluations,
                 wall_seconds: of_all.iter().map(|row| row.road.wall_seconds).sum(),
                 verdicts,
-            },
+            }
+            .determined(),
             n_model_evaluations: of_all.iter().map(|row| row.n_model_evaluations).sum(),
         });
         rows.extend(of_all.iter().enumerate().map(|(model, row)| {

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::absolute::{AbsoluteEnd, absolute_end};
@@ -156,10 +155,9 @@ pub(super) fn travel(plan: &Plan, parts: &mut Parts) -> Result<()> {
                     &mut progress,
                 )?;
                 control.progress().end(&format!(
-                    "{:.2} ± {:.2} kT; direct {:.2} kT",
-                    found.integration.road.value_kt,
-                    found.integration.road.std_error_kt,
-                    found.direct.road.value_kt
+                    "free energy / kT: {}; direct {}",
+                    found.integration.road.words(),
+                    found.direct.road.words()
                 ));
                 write_json(&part.join("details.json"), &found)?;
                 let rows = [found.integration, found.direct].map(|mut row| {
@@ -212,8 +210,7 @@ pub(super) fn travel(plan: &Plan, parts: &mut Parts) -> Result<()> {
                     &streams.derive(streams_of::ESCORTED).derive(u64::from(is_trained)),
                     &mut progress,
                 )?;
-                let road = &found.bar.road;
-                control.progress().end(&format!("{:.3} ± {:.3} kT", road.value_kt, road.std_error_kt));
+                control.progress().end(&format!("free energy / kT: {}", found.bar.road.words()));
                 write_works(directory, &found.works, json!({}))?;
                 let mut row = found.bar;
                 row.road.name += suffix;
@@ -245,9 +242,7 @@ pub(super) fn travel(plan: &Plan, parts: &mut Parts) -> Result<()> {
                 &streams.derive(part),
                 &mut progress,
             )?;
-            control
-                .progress()
-                .end(&format!("{:.3} ± {:.3} kT", found.bar.road.value_kt, found.bar.road.std_error_kt));
+            control.progress().end(&format!("free energy / kT: {}", found.bar.road.words()));
             let levels = found.schedule.lambda.len();
             let more = json!({ "smc_directions_kt": found.smc_directions, "levels": levels });
             write_works(directory, &found.works, more)?;
@@ -344,7 +339,8 @@ fn write_works(directory: &Path, works: &[Works; 2], mut details: Value) -> Resu
     write_json(&directory.join("details.json"), &details)
 }
 
-/// Stores the rows of a part.
-fn store(directory: &Path, rows: impl IntoIterator<Item = impl Serialize>) -> Result<()> {
-    write_json(&directory.join(ROADS), &rows.into_iter().collect::<Vec<_>>())
+/// Stores the rows of a part, with numbers only where they are determined.
+fn store(directory: &Path, rows: impl IntoIterator<Item = LearnedRoad>) -> Result<()> {
+    let rows: Vec<LearnedRoad> = rows.into_iter().map(LearnedRoad::determined).collect();
+    write_json(&directory.join(ROADS), &rows)
 }

@@ -210,7 +210,12 @@ impl Dataset {
                     }
                 }
             }
-            self.judge_columns(&computed, &n_k);
+            let place_of = |place: usize| {
+                let (s, sample) = order[place];
+                let (file, line) = series[s].place(sample);
+                format!("`{}`, {line}", file.display())
+            };
+            self.judge_columns(&computed, &n_k, place_of);
         }
         if with_derivatives {
             self.dudl_kt = vec![f64::NAN; n_components * n];
@@ -231,7 +236,7 @@ impl Dataset {
     /// Which columns are void, which are not there for all samples, and which states nobody sampled.
     ///
     /// Samples without any energy, of which there is a derivative only, say nothing here.
-    fn judge_columns(&mut self, computed: &[bool], n_k: &[usize]) {
+    fn judge_columns(&mut self, computed: &[bool], n_k: &[usize], place_of: impl Fn(usize) -> String) {
         let n = self.n_samples();
         let mut n_with = vec![0; n_k.len()];
         for sample in (0..n).filter(|&sample| (0..n_k.len()).any(|k| computed[k * n + sample])) {
@@ -243,15 +248,17 @@ impl Dataset {
             let column = &self.u_kt[state * n..(state + 1) * n];
             let known = &computed[state * n..(state + 1) * n];
             let n_known = known.iter().filter(|known| **known).count();
-            let n_nan = column.iter().zip(known).filter(|(u, known)| **known && u.is_nan()).count();
-            let name = self.states[state].name.clone();
-            if n_nan > 0 {
+            let nan: Vec<usize> = (0..n).filter(|&sample| known[sample] && column[sample].is_nan()).collect();
+            let name = &self.states[state].name;
+            if let Some(first) = nan.first() {
                 self.void_states.push(state);
                 self.verdicts.push(Verdict::new(
                     Severity::Warning,
                     "void_state",
                     format!(
-                        "{name} has no samples, and {n_nan} of its energies are not numbers: it has no result"
+                        "{name} has no samples, and {} of its energies are not numbers, the first in {}: it has no result",
+                        nan.len(),
+                        place_of(*first)
                     ),
                 ));
             }

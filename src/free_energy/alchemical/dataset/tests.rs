@@ -48,6 +48,7 @@ fn a_nan_is_named_in_a_sampled_state_and_voids_an_unsampled_one() {
     bad.u_kt[5] = f64::NAN;
     let data = Dataset::assemble(vec![bad.clone(), series("c", 1, &[0.0])]).unwrap();
     assert_eq!((data.void_states.as_slice(), kinds(&data)), (&[2][..], vec!["void_state"]));
+    assert!(data.verdicts[0].message.contains("the first in `bad.xvg`, line 11"), "{:?}", data.verdicts);
     let error = Dataset::assemble(vec![bad, series("c", 2, &[0.0])]).unwrap_err().to_string();
     assert!(error.contains("bad.xvg") && error.contains("line 11") && error.contains("λ = 1"), "{error}");
 

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::free_energy::agreement::{Agreement, Road, agreement};
 use crate::free_energy::bootstrap::{bootstrap_mbar, mbar_blocks};
 use crate::free_energy::thermodynamic_integration::gauss_legendre;
@@ -77,7 +77,7 @@ pub fn run(context: &Context) -> Result<()> {
         let levels = levels.thinned(context.plan.config.estimate.mbar_every);
         let energies =
             ReducedEnergies::new(levels.t.len(), levels.reduced_energies(&model)?, levels.state_of())?;
-        let mbar = Mbar::new(&energies)?;
+        let mbar = Mbar::new(&energies).map_err(|error| unsolved(error, context, levels.t.len()))?;
         let blocks = mbar_blocks(&energies, &levels.ladder_of())?;
         let profiles = Profiles::new(context, &levels.positions_nm)?;
         context.control.progress().advance(2, "bootstrap");
@@ -136,6 +136,17 @@ pub fn run(context: &Context) -> Result<()> {
     write_json(&directory.join("free_energy.json"), &verdict(&roads, &agreement, &doubts))?;
     context.layout.finish("estimate")?;
     Ok(())
+}
+
+/// What it probably means that MBAR has no solution, and what to do.
+fn unsolved(error: Error, context: &Context, n_levels: usize) -> Error {
+    let losses = context.layout.root().join("train/loss.csv");
+    error.with_hint(format!(
+        "in the stage `estimate`, of the samples of {n_levels} levels that replica exchange drew. They hardly overlap, as \
+         after a training that diverged: look at the losses in `{}`. If they are huge or grow, train again with lower learning rates \
+         (`train.stages`); if not, use more levels (`sample.replica_exchange.n_levels`)",
+        losses.display()
+    ))
 }
 
 /// What `free_energy.json` says.
