@@ -35,6 +35,7 @@ fn frames_of_the_ensemble_are_familiar_and_other_beads_are_not() {
     let output = score(&["--selection", "name CH3 O CB or (resname NME and name C)"]);
     assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stdout));
     let other = json(&output);
+    assert!(other["warnings"].to_string().contains("ACE CH3"), "{other}");
     assert!(number(&other, "share_foreign") > 0.99 && number(&other["both"], "auroc") > 0.99, "{other}");
 
     // Bonds that are longer or shorter by several of their deviations.
@@ -59,6 +60,7 @@ fn frames_of_the_ensemble_are_familiar_and_other_beads_are_not() {
         json(&output)["error"]["message"].as_str().unwrap().to_string()
     };
     assert!(message(score(&["--selection", "name N"])).contains("5 beads"));
+    assert!(message(score(&["--selection", "nmae N"])).contains("`--selection = \"nmae N\"`"));
     let bad = run(&["score", &out, &frames, "--json", "--threshold", "2"]);
     assert!(message(bad).contains("between 0 and 1"));
     assert!(message(score(&["--displace=-1 nm"])).contains("not negative"));

@@ -22,6 +22,7 @@ use crate::run::directory::write_atomic;
 use crate::run::learned_run::LearnedRun;
 use crate::run::plan::ELSEWHERE;
 use crate::run::stages::load::Data;
+use crate::run::stages::train::bead_names;
 use crate::system::MappingSettings;
 use crate::trajectory::{FrameRange, TrajectoryFiles, load};
 
@@ -99,6 +100,19 @@ pub struct Scores {
     pub warnings: Vec<String>,
 }
 
+/// Where settings stand that a reader of trajectories looks at; here they are options.
+const PLACE: &str = "score";
+
+fn as_option(error: Error) -> Error {
+    match error {
+        Error::Config { path, line, place, message, hint } => {
+            let place = place.replacen(&format!("{PLACE}."), "--", 1);
+            Error::Config { path, line, place, message, hint }
+        }
+        other => other,
+    }
+}
+
 /// Scores frames by the model of a run.
 pub fn score(request: &ScoreRequest) -> Result<Scores> {
     if !(request.threshold > 0.0 && request.threshold < 1.0) {
@@ -113,7 +127,6 @@ pub fn score(request: &ScoreRequest) -> Result<Scores> {
     let data = Data::load(&plan)?;
 
     let settings = &plan.config.data;
-    let is_other = request.topology.is_some();
     let files = TrajectoryFiles {
         topology: request.topology.clone().or_else(|| settings.topology.clone()),
         trajectories: request.trajectory.clone(),
@@ -124,8 +137,9 @@ pub fn score(request: &ScoreRequest) -> Result<Scores> {
         Some(selection) => MappingSettings { selection: Some(selection.clone()), centers: Vec::new() },
         None => MappingSettings { selection: settings.selection.clone(), centers: settings.centers.clone() },
     };
-    let loaded = load(&files, "score", &mapping)?;
+    let loaded = load(&files, PLACE, &mapping).map_err(as_option)?;
     let mut warnings = loaded.warnings;
+    let names = bead_names(loaded.mapping.topology());
     let frames = loaded.ensemble.centered();
     let n_beads = model.architecture.n_beads;
     if frames.n_particles() != n_beads {
@@ -137,9 +151,12 @@ pub fn score(request: &ScoreRequest) -> Result<Scores> {
             format!("{} beads", frames.n_particles()),
         ));
     }
-    if is_other {
-        warnings
-            .push("the frames have a topology of their own: beads are compared by their order alone".into());
+    if names != card.bead_names {
+        warnings.push(format!(
+            "the beads of the frames are {}, those of the model {}: they are compared by their order alone",
+            names.join(", "),
+            card.bead_names.join(", ")
+        ));
     }
     let held_out = data.test();
     let calibration = evaluate(&model, held_out.positions_nm())?;

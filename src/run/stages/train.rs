@@ -9,12 +9,12 @@ use crate::model::compute::Compute;
 use crate::model::data::{End, TrainingData};
 use crate::model::network::{Architecture, NETWORKS, Network};
 use crate::potential::Space;
-use crate::run::beads::Beads;
 use crate::run::directory::{write_atomic, write_json};
 use crate::run::plan::Plan;
 use crate::run::stages::Context;
 use crate::run::summary::entry;
 use crate::run::training::{Training, mean_loss};
+use crate::system::Topology;
 use crate::training::{Trainer, validate};
 use crate::trajectory::Ensemble;
 
@@ -96,7 +96,7 @@ pub fn run_with_scores(context: &Context, scores: impl Fn(&[f64]) -> Result<Vec<
 pub fn load_model(context: &Context) -> Result<EnergyModel> {
     let directory = context.layout.finished("train")?;
     let (model, card) = checkpoint::load(&directory)?;
-    let names = bead_names(&context.plan.beads);
+    let names = bead_names(context.plan.beads.mapping.topology());
     if card.bead_names != names {
         let found = format!("one of {} beads: {}", card.bead_names.len(), card.bead_names.join(", "));
         let expected = format!("a model of {} beads: {}", names.len(), names.join(", "));
@@ -115,13 +115,13 @@ fn reduced(frames: &Ensemble, scale: f64) -> Vec<f32> {
     frames.positions_nm().iter().map(|nm| (nm / scale) as f32).collect()
 }
 
-fn bead_names(beads: &Beads) -> Vec<String> {
-    let atoms = &beads.mapping.topology().atoms;
-    atoms.iter().map(|atom| format!("{} {}", atom.residue_name, atom.name).trim().to_string()).collect()
+/// Residue and name of every bead.
+pub fn bead_names(beads: &Topology) -> Vec<String> {
+    beads.atoms.iter().map(|atom| format!("{} {}", atom.residue_name, atom.name).trim().to_string()).collect()
 }
 
 fn architecture(plan: &Plan) -> Architecture {
-    let types = bead_types(&bead_names(&plan.beads));
+    let types = bead_types(&bead_names(plan.beads.mapping.topology()));
     Architecture::new(types, plan.beads.mapping.topology().bonds.clone(), plan.config.model.noise)
 }
 
@@ -135,7 +135,7 @@ fn card(plan: &Plan, scale: f64, model: &EnergyModel) -> ModelCard {
     ModelCard {
         length_scale_nm: scale,
         temperature_kelvin: plan.config.data.temperature.as_kelvin(),
-        bead_names: bead_names(&plan.beads),
+        bead_names: bead_names(plan.beads.mapping.topology()),
         bead_types: model.architecture.bead_types.clone(),
         bonds: model.architecture.bonds.clone(),
         n_time_rows: model.time_table.n_rows(),
