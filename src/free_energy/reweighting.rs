@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::alchemical::{Severity, Verdict};
 use super::bootstrap::deviation;
-use super::mbar::Mbar;
+use super::mbar::{Mbar, MbarSettings};
 use super::weights::log_sum_exp;
 use super::{Estimate, ReducedEnergies, Strata};
 use crate::error::{Error, Result};
@@ -62,6 +62,8 @@ pub struct Reweighted {
 struct Mixture {
     /// In each of the ensembles, and in the last row in the target.
     energies: ReducedEnergies,
+    /// f of each, the last of them the target.
+    free_energies_kt: Vec<f64>,
     /// Which ensembles share no samples, if there are such.
     disconnection: Option<String>,
 }
@@ -110,9 +112,10 @@ impl Reweighted {
         }
         let mbar = Mbar::new(&energies)?;
         let mut of_samples = Self::new(mbar.log_weights(target), lengths)?;
-        of_samples.free_energy_kt = mbar.free_energies_kt()[target];
+        let free_energies_kt = mbar.free_energies_kt().to_vec();
+        of_samples.free_energy_kt = free_energies_kt[target];
         let disconnection = mbar.disconnection();
-        of_samples.mixture = Some(Mixture { energies, disconnection });
+        of_samples.mixture = Some(Mixture { energies, free_energies_kt, disconnection });
         Ok(of_samples)
     }
 
@@ -237,7 +240,9 @@ impl Reweighted {
 
     /// MBAR of all samples, from which resamples start; none for samples of one ensemble.
     fn solution(&self) -> Result<Option<Mbar<'_>>> {
-        self.mixture.as_ref().map(|mixture| Mbar::new(&mixture.energies)).transpose()
+        let Some(Mixture { energies, free_energies_kt, .. }) = &self.mixture else { return Ok(None) };
+        let start_kt = Some(free_energies_kt.clone());
+        Mbar::with_settings(energies, &MbarSettings { start_kt, ..MbarSettings::default() }).map(Some)
     }
 
     /// What samples that count so often weigh.

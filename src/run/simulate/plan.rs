@@ -14,7 +14,7 @@ use crate::run::Request;
 use crate::run::simulate::config::{ExchangeSettings, LambdaPath, SimulationConfig};
 use crate::run::simulate::molecule::{AlchemicalPotential, Molecule};
 use crate::run::simulate::schedule::Schedule;
-use crate::run::source::{Source, plan_json, run_directory};
+use crate::run::source::{Source, has_table, plan_json, run_directory};
 use crate::system::select;
 
 /// What will be done.
@@ -99,10 +99,7 @@ pub fn is_simulation(config: &Path) -> bool {
     if is_name(config) {
         return shipped::find(&config.to_string_lossy()).is_ok();
     }
-    let path = if config.is_dir() { config.join("plan.toml") } else { config.to_path_buf() };
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    // What is no TOML at all is left to be refused by who reads it.
-    text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("system") && !table.contains_key("data"))
+    has_table(config, "system") && !has_table(config, "data")
 }
 
 /// Whether an argument is the name of a shipped system rather than a configuration file.
