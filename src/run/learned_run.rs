@@ -8,7 +8,7 @@ use crate::model::checkpoint::{self, ModelCard};
 use crate::run::Request;
 use crate::run::directory::{Layout, read_json};
 use crate::run::plan::Plan;
-use crate::run::provenance::Provenance;
+use crate::run::provenance::{Input, Provenance};
 use crate::run::source::is_of_another_kind;
 
 /// What a run learned, and from what.
@@ -35,7 +35,8 @@ impl LearnedRun {
         let plan = Plan::resolve(&Request::of(directory))?;
         let trained = Layout::at(directory).finished("train")?;
         let provenance: Provenance = read_json(&directory.join("provenance.json"))?;
-        if let Some(changed) = provenance.changed_input(plan.config.data.files())? {
+        let inputs = Input::of_all(plan.config.data.files())?;
+        if let Some(changed) = provenance.changed_input(&inputs) {
             return Err(Error::RunDirectory {
                 path: directory.to_path_buf(),
                 message: format!(

@@ -40,8 +40,9 @@ use serde_json::{Value, json};
 use crate::error::{Error, Result};
 use control::Control;
 use directory::{Found, Layout, RunDirectory, STAGES, read_json, write_json};
+use parts::Description;
 use plan::Plan;
-use provenance::{Input, Provenance, peak_memory_mib, utc_now};
+use provenance::{Provenance, peak_memory_mib, utc_now};
 use source::{has_table, is_of_another_kind};
 use stages::load::Data;
 use stages::{Context, compare, estimate, report, sample, train};
@@ -278,42 +279,26 @@ impl<'a> Job<'a> {
     fn begin(request: &Request, plan: &'a Plan, control: &'a Control) -> Result<Self> {
         let variants = chosen_variants(request, plan)?;
         let data = examine(plan)?;
-        let files = plan.config.data.files();
-        let inputs = files.map(|path| Input::of(path)).collect::<Result<Vec<_>>>()?;
-
-        let (directory, found) = RunDirectory::open(&plan.out, plan.text(), plan.written())?;
-        let path = directory.path().join("provenance.json");
-        let mut provenance = match found {
-            Found::Nothing => Provenance::begin(&request.command, plan.text()),
-            _ if !path.is_file() => Provenance::begin(&request.command, plan.text()),
-            _ => read_json::<Provenance>(&path)?,
+        let about = Description {
+            out: &plan.out,
+            plan: plan.text(),
+            written: plan.written(),
+            inputs: plan.config.data.files().cloned().collect(),
+            seed: plan.config.seed,
+            device: &plan.config.device,
+            system: format!(
+                "{} atoms as {} beads, {} frames at {}{}",
+                plan.atoms.n_atoms(),
+                plan.beads.n_beads(),
+                data.frames.n_frames(),
+                plan.config.data.temperature,
+                data.n_effective.map_or_else(String::new, |n| format!(
+                    ", drawn by weights from as many that are worth {n:.0}"
+                ))
+            ),
         };
-        if !provenance.inputs.is_empty() && provenance.inputs != inputs {
-            let changed = inputs.iter().find(|input| !provenance.inputs.contains(input));
-            let changed = changed.map_or_else(String::new, |input| format!(": `{}`", input.path.display()));
-            return Err(Error::RunDirectory {
-                path: plan.out.clone(),
-                message: format!("was begun with other input data{changed}"),
-                hint: "choose another --out, or restore the file".into(),
-            });
-        }
-        provenance.inputs = inputs;
-        provenance.seed = plan.config.seed;
-        provenance.device = plan.config.device.clone();
-        provenance.threads = rayon::current_num_threads();
-        provenance.system = format!(
-            "{} atoms as {} beads, {} frames at {}{}",
-            plan.atoms.n_atoms(),
-            plan.beads.n_beads(),
-            data.frames.n_frames(),
-            plan.config.data.temperature,
-            data.n_effective.map_or_else(String::new, |n| format!(
-                ", drawn by weights from as many that are worth {n:.0}"
-            ))
-        );
+        let (directory, provenance) = about.open(request)?;
         let job = Self { plan, control, data, directory, provenance, variants };
-        job.store_provenance()?;
-        job.directory.log("begin", json!({ "command": request.command, "resume": request.resume }));
         for warning in &job.data.warnings {
             job.directory.log("warning", json!(warning));
             control.progress().note(warning);

@@ -34,6 +34,39 @@ pub struct Description<'a> {
     pub system: String,
 }
 
+impl Description<'_> {
+    /// Opens the directory with its provenance, begun or as it was stored.
+    ///
+    /// A run that was begun goes on with the input files that it was begun with, and with no others.
+    pub fn open(&self, request: &Request) -> Result<(RunDirectory, Provenance)> {
+        let inputs = Input::of_all(&self.inputs)?;
+        let (directory, _) = RunDirectory::open(self.out, self.plan, self.written)?;
+        let path = directory.path().join("provenance.json");
+        let mut provenance = match path.is_file() {
+            true => read_json::<Provenance>(&path)?,
+            false => Provenance::begin(&request.command, self.plan),
+        };
+        // Nothing was read so far.
+        if provenance.inputs.is_empty() {
+            provenance.inputs.clone_from(&inputs);
+        }
+        if let Some(changed) = provenance.changed_input(&inputs) {
+            return Err(Error::RunDirectory {
+                path: self.out.to_path_buf(),
+                message: format!("was begun with other input files: `{}` changed", changed.display()),
+                hint: "choose another --out, or restore the file".into(),
+            });
+        }
+        provenance.seed = self.seed;
+        provenance.device = self.device.into();
+        provenance.threads = rayon::current_num_threads();
+        provenance.system = self.system.clone();
+        write_json(&path, &provenance)?;
+        directory.log("begin", json!({ "command": request.command, "resume": request.resume }));
+        Ok((directory, provenance))
+    }
+}
+
 /// An opened run.
 pub struct Parts<'a> {
     directory: RunDirectory,
@@ -46,7 +79,7 @@ const VERDICT: &str = "verdict.json";
 
 /// Opens the directory of a run with its provenance, begun or as it was stored; `None` where the run is finished.
 ///
-/// An unfinished run must be meant to be resumed, with the input files that it was begun with.
+/// An unfinished run must be meant to be resumed.
 pub fn open(request: &Request, about: &Description) -> Result<Option<(RunDirectory, Provenance)>> {
     match RunDirectory::inspect(about.out, about.plan)? {
         Found::Finished => return Ok(None),
@@ -59,28 +92,7 @@ pub fn open(request: &Request, about: &Description) -> Result<Option<(RunDirecto
         }
         Found::Unfinished | Found::Nothing => {}
     }
-    let inputs = about.inputs.iter().map(|path| Input::of(path)).collect::<Result<Vec<_>>>()?;
-    let (directory, _) = RunDirectory::open(about.out, about.plan, about.written)?;
-    let path = directory.path().join("provenance.json");
-    let mut provenance = match path.is_file() {
-        true => read_json::<Provenance>(&path)?,
-        false => Provenance::begin(&request.command, about.plan),
-    };
-    if !provenance.inputs.is_empty() && provenance.inputs != inputs {
-        return Err(Error::RunDirectory {
-            path: about.out.to_path_buf(),
-            message: "was begun with other input files".into(),
-            hint: "choose another --out, or restore the files".into(),
-        });
-    }
-    provenance.inputs = inputs;
-    provenance.seed = about.seed;
-    provenance.device = about.device.into();
-    provenance.threads = rayon::current_num_threads();
-    provenance.system = about.system.clone();
-    write_json(&path, &provenance)?;
-    directory.log("begin", json!({ "command": request.command, "resume": request.resume }));
-    Ok(Some((directory, provenance)))
+    about.open(request).map(Some)
 }
 
 impl<'a> Parts<'a> {
@@ -202,6 +214,29 @@ mod tests {
             variants: Variants::None,
             command: "kirkwood run x.toml".into(),
         }
+    }
+
+    #[test]
+    fn a_run_goes_on_with_the_files_that_it_was_begun_with() {
+        let home = tempfile::tempdir().unwrap();
+        let (out, file) = (home.path().join("run"), home.path().join("frames.dcd"));
+        let about = Description {
+            out: &out,
+            plan: "seed = 1\n",
+            written: "",
+            inputs: vec![file.clone()],
+            seed: 1,
+            device: "cpu",
+            system: "a molecule".into(),
+        };
+        std::fs::write(&file, "one").unwrap();
+        let control = Control::default();
+        drop(Parts::begin(&request(false), &about, &control).unwrap());
+        drop(Parts::begin(&request(true), &about, &control).unwrap());
+        std::fs::write(&file, "two").unwrap();
+        let Err(error) = Parts::begin(&request(true), &about, &control) else { panic!("must refuse") };
+        let message = error.to_string();
+        assert!(message.contains("frames.dcd` changed") && message.contains("restore the file"), "{message}");
     }
 
     #[test]

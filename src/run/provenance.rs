@@ -72,21 +72,22 @@ impl Provenance {
             ..Self::default()
         }
     }
-}
 
-impl Provenance {
-    /// The first of these files that is not one of those that were read.
-    pub fn changed_input<'a>(&self, files: impl Iterator<Item = &'a PathBuf>) -> Result<Option<PathBuf>> {
-        for file in files {
-            if !self.inputs.contains(&Input::of(file)?) {
-                return Ok(Some(file.clone()));
-            }
-        }
-        Ok(None)
+    /// The first file that is not as it was read, or that only one of the two lists has; `None` where `inputs` are those of
+    /// the run.
+    pub fn changed_input<'a>(&'a self, inputs: &'a [Input]) -> Option<&'a Path> {
+        let new = inputs.iter().find(|input| !self.inputs.contains(input));
+        let gone = || self.inputs.iter().find(|input| !inputs.contains(input));
+        new.or_else(gone).map(|input| input.path.as_path())
     }
 }
 
 impl Input {
+    /// Reads each of these files once.
+    pub fn of_all<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Result<Vec<Self>> {
+        paths.into_iter().map(|path| Self::of(path)).collect()
+    }
+
     /// Reads a file once to name it by its content.
     pub fn of(path: &Path) -> Result<Self> {
         let mut file = std::fs::File::open(path).map_err(Error::io("read", path))?;
@@ -179,5 +180,16 @@ mod tests {
         // The digest of FIPS 180-2, appendix B.1.
         assert_eq!(input.sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
         assert_eq!(input.bytes, 3);
+    }
+
+    #[test]
+    fn inputs_are_compared_by_name_and_content() {
+        let input = |path: &str, sha256: &str| Input { path: path.into(), sha256: sha256.into(), bytes: 3 };
+        let (a, b) = (input("a", "1"), input("b", "2"));
+        let provenance = Provenance { inputs: vec![a.clone(), b.clone()], ..Provenance::default() };
+        assert_eq!(provenance.changed_input(&[a.clone(), b.clone()]), None);
+        assert_eq!(provenance.changed_input(&[a.clone(), input("b", "3")]), Some(Path::new("b")));
+        assert_eq!(provenance.changed_input(&[a.clone(), b, input("c", "4")]), Some(Path::new("c")));
+        assert_eq!(provenance.changed_input(&[a]), Some(Path::new("b")));
     }
 }
