@@ -175,7 +175,10 @@ impl LineChart {
             let stroke = Stroke { color: Color::Muted, width: 1.0, dash: Some(3.0) };
             figure.polyline(vec![(x.at(*place), frame.y), (x.at(*place), frame.bottom())], stroke);
             let at = (x.at(*place), frame.y - 5.0);
-            figure.text(at, name, TICK_TEXT, Anchor::Start, Color::Muted);
+            // Right of its line, unless it would leave the panel there.
+            let fits = at.0 + text_width(name, TICK_TEXT, false) <= area.right();
+            let anchor = if fits { Anchor::Start } else { Anchor::End };
+            figure.text(at, name, TICK_TEXT, anchor, Color::Muted);
         }
         for line in &self.lines {
             draw_line(figure, line, frame, &x, &y);
@@ -339,6 +342,24 @@ mod tests {
                 assert!(points.iter().all(|p| (0.0..=figure.height).contains(&p.1)));
             }
         }
+    }
+
+    #[test]
+    fn a_name_at_the_right_edge_stands_left_of_its_line() {
+        let mut chart = LineChart::new("t", "step", "loss");
+        let points = (0..=100).map(|i| (f64::from(i), f64::from(i))).collect();
+        chart.lines.push(Line::new("training", points, Color::Series(0)));
+        chart.x_marks = vec![(0.0, "stage 1".into()), (50.0, "stage 2".into()), (100.0, "stage 3".into())];
+        let figure = rows_of_charts("n", "d", &[chart], 1);
+        let anchor = |name: &str| {
+            figure.marks.iter().find_map(|mark| match mark {
+                Mark::Text(text) if text.text == name => Some(text.anchor),
+                _ => None,
+            })
+        };
+        assert_eq!(anchor("stage 1"), Some(Anchor::Start));
+        assert_eq!(anchor("stage 2"), Some(Anchor::Start));
+        assert_eq!(anchor("stage 3"), Some(Anchor::End));
     }
 
     #[test]
