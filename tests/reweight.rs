@@ -109,6 +109,9 @@ fn frames_of_several_temperatures_are_weighted_together() {
         close(average(&by_column, "energy"), 0.5 * KT * exact);
         let free_energy = by_column["free_energy"]["value"].as_f64().unwrap();
         assert!((free_energy + 0.5 * (exact * 1.2).ln()).abs() < 0.02, "{free_energy}");
+        // Relative to itself a temperature has exactly 0, and not −0.
+        let is_zero = free_energy.to_bits() == 0.0_f64.to_bits();
+        assert!(is_zero == (target == "250"), "{free_energy}");
         assert_eq!(by_column["ensembles"][2]["n_samples"], 4000);
         // The same frames by temperature, in another order: the same numbers, and one temperature alone knows less.
         let (_, by_table) = of(&baths, &["--temperature", "250,300 K,400", "--to-temperature", target]);

@@ -64,6 +64,9 @@ struct Mixture {
     energies: ReducedEnergies,
     /// f of each, the last of them the target.
     free_energies_kt: Vec<f64>,
+    /// The state whose f is that of the target: the ensemble with the same energies, where there is one. The f of both differ
+    /// by what the solver leaves, which is no free energy and has a sign.
+    target: usize,
     /// Which ensembles share no samples, if there are such.
     disconnection: Option<String>,
 }
@@ -113,9 +116,11 @@ impl Reweighted {
         let mbar = Mbar::new(&energies)?;
         let mut of_samples = Self::new(mbar.log_weights(target), lengths)?;
         let free_energies_kt = mbar.free_energies_kt().to_vec();
+        let same = (0..target).find(|&state| energies.row(state) == energies.row(target));
+        let target = same.unwrap_or(target);
         of_samples.free_energy_kt = free_energies_kt[target];
         let disconnection = mbar.disconnection();
-        of_samples.mixture = Some(Mixture { energies, free_energies_kt, disconnection });
+        of_samples.mixture = Some(Mixture { energies, free_energies_kt, target, disconnection });
         Ok(of_samples)
     }
 
@@ -247,11 +252,13 @@ impl Reweighted {
 
     /// What samples that count so often weigh.
     fn resample(&self, solution: Option<&Mbar<'_>>, count: Vec<f64>) -> Result<Resample> {
-        if let Some(mbar) = solution {
+        if let (Some(mbar), Some(mixture)) = (solution, &self.mixture) {
             let resampled = mbar.resampled(count)?;
-            let target = resampled.energies().n_states() - 1;
-            let free_energy_kt = resampled.free_energies_kt()[target];
-            return Ok(Resample { weights: resampled.weights(target), free_energy_kt });
+            let free_energy_kt = resampled.free_energies_kt()[mixture.target];
+            return Ok(Resample {
+                weights: resampled.weights(mixture.energies.n_states() - 1),
+                free_energy_kt,
+            });
         }
         let weights: Vec<f64> = count.iter().zip(&self.log_weights).map(|(c, w)| c * w.exp()).collect();
         let (sum, counted) = sums(weights.iter().copied().zip(count));
@@ -372,6 +379,22 @@ mod tests {
             assert!(difference.abs() <= 4.0 * free_energy.std_error + 1e-9, "{target}: {free_energy}");
             // More than the share of the one temperature alone.
             assert!(reweighted.n_effective() > 5_000.0, "{}", reweighted.n_effective());
+        }
+    }
+
+    #[test]
+    fn a_temperature_that_was_sampled_has_the_free_energy_of_its_samples() {
+        for (target, state) in [(300.0, 0), (400.0, 1)] {
+            let (_, energies) = of_replicas(400, &[300.0, 400.0], target, 5);
+            let reweighted = Reweighted::from_ensembles(energies, &[400; 2]).unwrap();
+            let mixture = reweighted.mixture.as_ref().unwrap();
+            assert_eq!(mixture.target, state);
+            let free_energy = reweighted.free_energy(20, &Streams::new(0)).unwrap();
+            assert_eq!(free_energy.value, mixture.free_energies_kt[state]);
+            // Relative to itself it is 0 in every resample: what the solver leaves is no error of a free energy.
+            if state == 0 {
+                assert_eq!(free_energy.to_string(), "0.000000 ± 0.000000 kT");
+            }
         }
     }
 
