@@ -59,6 +59,44 @@ fn a_suite_runs_resumes_and_repeats_itself() {
     assert_eq!(without_seconds(std::fs::read_to_string(&part).unwrap()), before);
 }
 
+/// A learning rate of 1e6 for one method of two: the other has its numbers, and who reads only the exit code is told.
+#[test]
+fn a_training_that_diverged_is_in_the_exit_code() {
+    let home = tempfile::tempdir().unwrap();
+    let method = |name: &str, rate: &str| {
+        format!(
+            "[[methods]]\nname = '{name}'\nlabel = '{name}'\n[[methods.stages]]\nname = 'only'\nn_steps = 50\n\
+             batch_size = 64\nlearning_rate = {rate}\nobjectives = [{{ kind = 'denoising_score_matching' }}]\n"
+        )
+    };
+    let benchmark = |name: &str, methods: &[String]| {
+        let config = home.path().join(format!("{name}.toml"));
+        let text = format!(
+            "kind = 'benchmark'\nname = '{name}'\nn_training = 256\n\
+             network = {{ kind = 'vector', hidden = [16], time_splines = 9 }}\n\
+             assess = {{ n_levels = 4, n_points = 64, n_samples = 64, n_steps = 5 }}\n\
+             [[problems]]\nkind = 'two_modes'\ndimensions = [2]\nseparations = [3.0]\n{}",
+            methods.concat()
+        );
+        std::fs::write(&config, text).unwrap();
+        let (config, out) = (config.display().to_string(), home.path().join(name).display().to_string());
+        let output = run(&["benchmark", "energies", &config, "--out", &out, "--json", "--quiet"]);
+        (output.status.code(), json(&output))
+    };
+    let steady = method("steady", "1e-3");
+    let (code, outcome) = benchmark("fine", std::slice::from_ref(&steady));
+    assert_eq!((code, &outcome["trustworthy"]), (Some(0), &true.into()), "{outcome}");
+    let methods = [steady, method("hasty", "1e6")];
+    for status in ["finished", "already_finished"] {
+        let (code, outcome) = benchmark("diverges", &methods);
+        assert_eq!((code, &outcome["trustworthy"]), (Some(3), &false.into()), "{outcome}");
+        assert_eq!(outcome["status"], status);
+        let verdict = outcome["verdict"].as_str().unwrap();
+        assert!(verdict.contains("no numbers: hasty on two_modes_2d_3sigma (seed 1)"), "{verdict}");
+        assert!(outcome["summary"]["worst_weight_error_steady"]["value"].is_f64(), "{outcome}");
+    }
+}
+
 #[test]
 fn what_cannot_be_is_refused() {
     let refused = |arguments: &[&str]| {
