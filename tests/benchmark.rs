@@ -1,6 +1,6 @@
 //! `kirkwood benchmark energies` as it is typed.
 
-use crate::common::{json, run};
+use crate::common::{json, run, tiny};
 
 #[test]
 fn a_suite_runs_resumes_and_repeats_itself() {
@@ -95,6 +95,28 @@ fn a_training_that_diverged_is_in_the_exit_code() {
         assert!(verdict.contains("no numbers: hasty on two_modes_2d_3sigma (seed 1)"), "{verdict}");
         assert!(outcome["summary"]["worst_weight_error_steady"]["value"].is_f64(), "{outcome}");
     }
+}
+
+/// Trajectories are read without forces.
+#[test]
+fn objectives_that_need_forces_are_refused_for_molecules() {
+    let home = tempfile::tempdir().unwrap();
+    let check = |objective: &str| {
+        let config = home.path().join(format!("{objective}.toml"));
+        let text = format!(
+            "kind = 'benchmark'\nname = 'forces'\n[[molecules]]\nname = 'aldp'\nlabel = 'aldp'\nconfig = '{}'\n\
+             [[methods]]\nname = 'method'\nlabel = 'method'\n[[methods.stages]]\nname = 'only'\nn_steps = 10\n\
+             learning_rate = 1e-3\nobjectives = [{{ kind = '{objective}' }}]\n",
+            tiny().display()
+        );
+        std::fs::write(&config, text).unwrap();
+        run(&["check", &config.display().to_string(), "--json"])
+    };
+    assert_eq!(check("denoising_score_matching").status.code(), Some(0));
+    let refused = check("target_score_matching");
+    assert_eq!(refused.status.code(), Some(2));
+    let message = json(&refused)["error"]["message"].as_str().unwrap().to_string();
+    assert!(message.contains("`target_score_matching` needs the forces"), "{message}");
 }
 
 #[test]
