@@ -161,3 +161,23 @@ fn a_name_that_is_nothing_and_a_run_of_another_kind_are_told_as_what_they_are() 
         assert!(other.contains("`kind = \"composition\"`") && other.contains("`kirkwood run`"), "{other}");
     }
 }
+
+#[test]
+fn a_configuration_of_another_command_is_named_with_that_command() {
+    let home = tempfile::tempdir().unwrap();
+    let out = home.path().join("out").display().to_string();
+    let [simulation, trajectory] = ["examples/simulate/monte_carlo.toml", "tests/config/good/tiny.toml"]
+        .map(|path| root().join(path).display().to_string());
+    for (command, config, place, right) in [
+        (&["run"][..], &simulation, "system", "`kirkwood simulate` does it"),
+        (&["train"], &simulation, "system", "`kirkwood simulate` does it"),
+        (&["simulate"], &trajectory, "data", "`kirkwood run` does it"),
+        (&["benchmark", "energies"], &trajectory, "data", "`kirkwood run` does it"),
+    ] {
+        let output = run(&[command, &[config, "--out", &out, "--json"]].concat());
+        assert_eq!(output.status.code(), Some(2), "{command:?}");
+        let error = &json(&output)["error"];
+        assert_eq!(error["place"], place, "{error}");
+        assert!(error["message"].as_str().unwrap().contains(right), "{error}");
+    }
+}

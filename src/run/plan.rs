@@ -36,6 +36,7 @@ impl Plan {
     pub fn resolve(request: &Request) -> Result<Self> {
         let mut source = Source::of_request(request)?;
         source.refuse_kind()?;
+        source.refuse_unless_for("run")?;
         if let Some(device) = &request.device {
             source.assign(&format!("device=\"{device}\""))?;
         }

@@ -191,6 +191,25 @@ impl Source {
         Err(self.locate(Error::config(format!("kind = {kind}"), message, hint)))
     }
 
+    /// An error that names the right command where the configuration is for another one than `simulate`, `run` or
+    /// `benchmark energies`, as its `kind` or its tables tell; what nothing tells is left to who reads it.
+    pub fn refuse_unless_for(&self, command: &str) -> Result<()> {
+        let (place, other) = match self.table.get("kind") {
+            Some(kind) if kind.as_str() == Some("benchmark") => {
+                (format!("kind = {kind}"), "benchmark energies")
+            }
+            Some(kind) => (format!("kind = {kind}"), "run"),
+            None if self.table.contains_key("data") => ("data".to_string(), "run"),
+            None if self.table.contains_key("system") => ("system".to_string(), "simulate"),
+            None => return Ok(()),
+        };
+        if other == command {
+            return Ok(());
+        }
+        let message = "belongs to a configuration of another command";
+        Err(self.locate(Error::config(place, message, format!("`kirkwood {other}` does it"))))
+    }
+
     /// The merged table.
     pub fn table(&self) -> &Table {
         &self.table
@@ -495,6 +514,34 @@ mod tests {
         );
         assert!(composition.contains("`kirkwood run` does all of it"), "{composition}");
         assert!(refusal("kind = \"compositon\"\n").unwrap_err().contains("did you mean `composition`?"));
+    }
+
+    #[test]
+    fn a_configuration_of_another_command_is_named_with_that_command() {
+        let [simulation, trajectory, benchmark, solvation] =
+            ["name = 'a'\n[system]\n", "[data]\n", "kind = 'benchmark'\n", "kind = 'solvation'\n[system]\n"];
+        for (text, command) in
+            [(simulation, "simulate"), (trajectory, "run"), (benchmark, "benchmark energies")]
+        {
+            for asked in ["run", "simulate", "benchmark energies"] {
+                let found = source(text).refuse_unless_for(asked).map_err(|error| error.to_string());
+                match found {
+                    Ok(()) => assert_eq!(asked, command),
+                    Err(message) => {
+                        assert!(
+                            asked != command && message.contains(&format!("`kirkwood {command}` does it"))
+                        );
+                    }
+                }
+            }
+        }
+        assert!(source("name = 'a'\n").refuse_unless_for("run").is_ok());
+        let message = source(solvation).refuse_unless_for("simulate").unwrap_err().to_string();
+        assert_eq!(
+            message,
+            "`run.toml`, line 1: `kind = \"solvation\"`: belongs to a configuration of another command \
+             (`kirkwood run` does it)"
+        );
     }
 
     #[test]

@@ -90,6 +90,7 @@ impl Plan {
             None => Source::of_request(request)?,
             Some(name) => Source::from_text(&request.config, suite(name)?.to_string())?.overlaid(request)?,
         };
+        source.refuse_unless_for("benchmark energies")?;
         let mut config: BenchmarkConfig = source.parse()?;
         let problems = config.problems().map_err(|error| source.locate(error))?;
         molecules::resolve(&mut config.molecules, &source, suite_name)?;

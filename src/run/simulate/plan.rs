@@ -43,6 +43,7 @@ impl Plan {
         } else {
             Source::of_request(request)?
         };
+        source.refuse_unless_for("simulate")?;
         let mut config: SimulationConfig = source.parse()?;
         let locate = |error| source.locate(error);
         config.validate().map_err(locate)?;
