@@ -47,9 +47,18 @@ pub struct Paths {
     pub n_energy_evaluations: u64,
 }
 
+/// The most frames that tell how wide the steps towards data are: the mean square of 27 normal scores in each is then known
+/// to a hundredth.
+const N_WIDTH_FRAMES: usize = 1024;
+
 impl<'a> DiffusionPaths<'a> {
+    /// Which of so many frames of the data [`Self::new`] is well served with: at most 1024, at equal distances.
+    pub fn width_frames(n_frames: usize) -> impl Iterator<Item = usize> {
+        (0..n_frames).step_by(n_frames.div_ceil(N_WIDTH_FRAMES).max(1))
+    }
+
     /// `n_steps` steps at equal distances in log(a²/g²) along `path`, whose λ is the time of `noise`. Noised `frames`
-    /// of the data, `[frame][coordinate]`, tell how wide the steps towards data are.
+    /// of the data, `[frame][coordinate]`, tell how wide the steps towards data are; [`Self::width_frames`] chooses some.
     pub fn new(
         path: &'a dyn PotentialPath,
         noise: Noise,
@@ -221,6 +230,16 @@ mod tests {
     use crate::potential::log_sum_exp;
     use crate::sampling::testing::{centred_mixture, mean_and_error, sample_many, with_threads};
     use crate::sampling::{effective_sample_size_log, silent};
+
+    #[test]
+    fn widths_are_told_by_frames_from_all_of_the_data() {
+        let chosen = |n: usize| DiffusionPaths::width_frames(n).collect::<Vec<_>>();
+        assert_eq!(chosen(0), [0; 0]);
+        assert_eq!(chosen(3), [0, 1, 2]);
+        assert_eq!(chosen(1024).len(), 1024);
+        assert_eq!((chosen(1025).len(), chosen(1025)[512]), (513, 1024));
+        assert_eq!((chosen(100_000).len(), chosen(100_000)[1]), (1021, 98));
+    }
 
     /// log Z of the mixture at its data end, by paths whose scores are those of another mixture.
     fn both_ways(score: &DiffusedMixture, n_steps: usize) -> [Vec<f64>; 2] {

@@ -41,9 +41,6 @@ impl Default for BothWaysSettings {
     }
 }
 
-/// Training frames that tell how wide the steps from noise are.
-const N_WIDTHS: usize = 256;
-
 /// The work of a path that ends where the molecule cannot be: without any weight, and a number that files can hold.
 const FORBIDDEN_KT: f64 = 1e9;
 
@@ -104,9 +101,8 @@ pub fn both_ways(
     let end = ends.single(&learned.noise, "paths to noise")?;
     let begun = Instant::now();
     let size = ends.space.dimension();
-    let n_training = end.training.len() / size;
-    let widths: Vec<f64> = (0..N_WIDTHS.min(n_training))
-        .flat_map(|k| &end.training[k * n_training / N_WIDTHS.min(n_training) * size..][..size])
+    let widths: Vec<f64> = DiffusionPaths::width_frames(end.training.len() / size)
+        .flat_map(|idx| &end.training[idx * size..][..size])
         .map(|x| f64::from(*x))
         .collect();
     // Reduced length makes the variance of the data one.

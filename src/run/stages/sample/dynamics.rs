@@ -158,14 +158,10 @@ fn remedy(draw: &Draw, name: &str) -> &'static str {
     }
 }
 
-/// Training frames that tell how wide steps from noise to data are.
-const N_WIDTH_FRAMES: usize = 1024;
-
 /// Ways from the data end to noise and back along the learned score.
 fn ways_through_noise<'a>(draw: &Draw<'a>, n_steps: usize) -> Result<DiffusionPaths<'a>> {
     let frames = draw.context.data.train();
-    let stride = frames.n_frames().div_ceil(N_WIDTH_FRAMES);
-    let chosen: Vec<usize> = (0..frames.n_frames()).step_by(stride).collect();
+    let chosen: Vec<usize> = DiffusionPaths::width_frames(frames.n_frames()).collect();
     let scale = draw.model.length_scale_nm;
     let x: Vec<f64> = frames.select(&chosen).positions_nm().iter().map(|x| x / scale).collect();
     let streams = draw.streams.derive(0x5741);
