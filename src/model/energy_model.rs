@@ -146,6 +146,21 @@ impl EnergyModel {
         rows
     }
 
+    /// Which parameters act nowhere but within `reach` of the data end in log(a²/g²): those of splines that begin there.
+    pub fn parameters_within(&self, reach: f64) -> Vec<bool> {
+        let end = self.noise().log_snr(self.noise().time_range().0);
+        let mut acts = vec![false; self.program.n_parameters()];
+        for (matrix, first_row) in self.program.functions_of_time() {
+            let begins: Vec<bool> = (0..matrix.columns)
+                .map(|column| self.time_table.vanishes_up_to(end - reach, first_row + column))
+                .collect();
+            for row in acts[matrix.offset..][..matrix.len()].chunks_exact_mut(matrix.columns) {
+                row.copy_from_slice(&begins);
+            }
+        }
+        acts
+    }
+
     /// How data become noise.
     pub fn noise(&self) -> &Noise {
         &self.architecture.noise

@@ -216,6 +216,17 @@ impl Program {
         })
     }
 
+    /// Matrices whose columns multiply rows of the time vector, each with the first of these rows.
+    pub fn functions_of_time(&self) -> impl Iterator<Item = (Parameter, usize)> + '_ {
+        self.nodes.iter().filter_map(|node| match &node.op {
+            Op::Linear { x, weight, .. } => match self.nodes[*x].op {
+                Op::Time { start } => Some((*weight, start)),
+                _ => None,
+            },
+            _ => None,
+        })
+    }
+
     /// Parameters in which the energy is linear and that add to it a function of time alone, if there are any.
     pub fn offset_parameters(&self) -> Option<std::ops::Range<usize>> {
         self.offset_parameters.clone()

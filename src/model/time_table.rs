@@ -69,6 +69,12 @@ impl TimeTable {
         self.n_rows
     }
 
+    /// Whether a row is zero wherever log(a²/g²) is at most this.
+    pub fn vanishes_up_to(&self, log_snr: f64, row: usize) -> bool {
+        let n_points = ((log_snr - self.first) / self.spacing).floor() as usize + 1;
+        (0..n_points.min(N_GRID)).all(|k| self.table[2 * k * self.n_rows + row] == 0.0)
+    }
+
     /// The time vector at t.
     pub fn fill(&self, t: f64, out: &mut [f32]) {
         let (k, s) = self.locate(t);

@@ -30,6 +30,7 @@ pub struct DiffusionPaths<'a> {
     /// Times from noise to data, and the kernels of each step.
     times: Vec<f64>,
     kernels: Vec<StepKernels>,
+    squared_scores: Vec<f64>,
     /// Evaluations of the energy that the widths of the kernels took.
     pub n_energy_evaluations: u64,
 }
@@ -47,14 +48,11 @@ pub struct Paths {
     pub n_energy_evaluations: u64,
 }
 
-/// The most frames that tell how wide the steps towards data are: the mean square of 27 normal scores in each is then known
-/// to a hundredth.
-const N_WIDTH_FRAMES: usize = 1024;
-
 impl<'a> DiffusionPaths<'a> {
-    /// Which of so many frames of the data [`Self::new`] is well served with: at most 1024, at equal distances.
-    pub fn width_frames(n_frames: usize) -> impl Iterator<Item = usize> {
-        (0..n_frames).step_by(n_frames.div_ceil(N_WIDTH_FRAMES).max(1))
+    /// At most so many of the frames of the data, at equal distances, for [`Self::new`]: the mean square of 27 normal scores in each
+    /// of 1024 is known to a hundredth.
+    pub fn width_frames(n_frames: usize, at_most: usize) -> impl Iterator<Item = usize> {
+        (0..n_frames).step_by(n_frames.div_ceil(at_most).max(1))
     }
 
     /// `n_steps` steps at equal distances in log(a²/g²) along `path`, whose λ is the time of `noise`. Noised `frames`
@@ -67,36 +65,62 @@ impl<'a> DiffusionPaths<'a> {
         frames: &[f64],
         streams: &Streams,
     ) -> Result<Self> {
-        let (space, bridge) = (path.space(), Bridge::diffusion(path, noise, data_variance));
+        let space = path.space();
         let d = space.dimension();
         if n_steps == 0 || frames.is_empty() || !frames.len().is_multiple_of(d) {
             let found = format!("{n_steps} steps, {} numbers", frames.len());
             return Err(Error::invalid("paths to noise", "steps and frames of the data", found));
         }
-        if noise.has_two_ends() {
-            let expected = "a process that ends in noise";
-            return Err(Error::invalid("paths to noise", expected, format!("{noise:?}")));
-        }
-        let times: Vec<f64> = (0..=n_steps).map(|k| bridge.route.lambda(k as f64 / n_steps as f64)).collect();
+        let times = Self::times(&Bridge::diffusion(path, noise, data_variance), noise, n_steps)?;
         let n = frames.len() / d;
         let mut rngs = streams_of(streams, n);
         let (mut x, mut u, mut gradient) = (frames.to_vec(), vec![0.0; n], vec![0.0; frames.len()]);
-        let mut kernels = Vec::with_capacity(n_steps);
-        for pair in times.windows(2) {
-            let (from, to) = (At::new(&noise, pair[0]), At::new(&noise, pair[1]));
+        let mut squared_scores = Vec::with_capacity(n_steps);
+        for &time in &times[..n_steps] {
+            let from = At::new(&noise, time);
             let deviation = from.variance.sqrt();
             for ((x, frame), rng) in x.chunks_exact_mut(d).zip(frames.chunks_exact(d)).zip(&mut rngs) {
                 space.fill_normal(rng, x);
                 x.iter_mut().zip(frame).for_each(|(x, frame)| *x = from.scale * frame + deviation * *x);
             }
-            evaluate(path, &vec![pair[0]; n], &x, &mut u, &mut gradient)?;
+            evaluate(path, &vec![time; n], &x, &mut u, &mut gradient)?;
             let sum: f64 = gradient.iter().map(|g| g * g).sum();
-            let squared_score = sum / (n * space.degrees_of_freedom()) as f64;
-            let known = squared_score.is_finite().then_some(squared_score);
-            kernels.push(StepKernels::new(&from, &to, known, space));
+            squared_scores.push(sum / (n * space.degrees_of_freedom()) as f64);
         }
-        let n_energy_evaluations = (n * n_steps) as u64;
-        Ok(Self { path, bridge, times, kernels, n_energy_evaluations })
+        let paths = Self::with_squared_scores(path, noise, data_variance, squared_scores)?;
+        Ok(Self { n_energy_evaluations: (n * n_steps) as u64, ..paths })
+    }
+
+    /// As many steps as there are means of |∇u_t|² per degree of freedom over noised data, from the noise end on, that tell how wide
+    /// steps towards data are: those of [`Self::squared_scores`].
+    pub fn with_squared_scores(
+        path: &'a dyn PotentialPath,
+        noise: Noise,
+        data_variance: f64,
+        squared_scores: Vec<f64>,
+    ) -> Result<Self> {
+        let (space, bridge) = (path.space(), Bridge::diffusion(path, noise, data_variance));
+        let times = Self::times(&bridge, noise, squared_scores.len())?;
+        let steps = times.windows(2).zip(&squared_scores).map(|(pair, &squared_score)| {
+            let (from, to) = (At::new(&noise, pair[0]), At::new(&noise, pair[1]));
+            StepKernels::new(&from, &to, squared_score.is_finite().then_some(squared_score), space)
+        });
+        let kernels = steps.collect();
+        Ok(Self { path, bridge, times, kernels, squared_scores, n_energy_evaluations: 0 })
+    }
+
+    /// Times from noise to data.
+    fn times(bridge: &Bridge, noise: Noise, n_steps: usize) -> Result<Vec<f64>> {
+        if noise.has_two_ends() {
+            let expected = "a process that ends in noise";
+            return Err(Error::invalid("paths to noise", expected, format!("{noise:?}")));
+        }
+        Ok((0..=n_steps).map(|k| bridge.route.lambda(k as f64 / n_steps as f64)).collect())
+    }
+
+    /// Means of |∇u_t|² per degree of freedom over noised data, from the noise end on.
+    pub fn squared_scores(&self) -> &[f64] {
+        &self.squared_scores
     }
 
     /// Paths from noise to data.
@@ -233,7 +257,7 @@ mod tests {
 
     #[test]
     fn widths_are_told_by_frames_from_all_of_the_data() {
-        let chosen = |n: usize| DiffusionPaths::width_frames(n).collect::<Vec<_>>();
+        let chosen = |n: usize| DiffusionPaths::width_frames(n, 1024).collect::<Vec<_>>();
         assert_eq!(chosen(0), [0; 0]);
         assert_eq!(chosen(3), [0, 1, 2]);
         assert_eq!(chosen(1024).len(), 1024);
@@ -291,6 +315,18 @@ mod tests {
             assert!(mean(&to_data) < 0.0 && mean(&to_noise) > 0.0);
             assert!(log_sum_exp(&to_data).is_finite());
         }
+    }
+
+    #[test]
+    fn widths_that_were_measured_before_give_the_same_paths() {
+        let law = centred_mixture();
+        let (frames, streams) = (sample_many(&law, law.range().0, 64, 5), Streams::new(8));
+        let measured = DiffusionPaths::new(&law, law.noise, 20, 0.4, &frames, &streams).unwrap();
+        let known = measured.squared_scores().to_vec();
+        let again = DiffusionPaths::with_squared_scores(&law, law.noise, 0.4, known).unwrap();
+        assert_eq!((measured.n_energy_evaluations, again.n_energy_evaluations), (64 * 20, 0));
+        let run = |paths: &DiffusionPaths| paths.towards_data(64, &streams, &mut silent).unwrap();
+        assert_eq!(run(&measured), run(&again));
     }
 
     #[test]

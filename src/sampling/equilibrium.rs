@@ -68,6 +68,22 @@ pub struct EquilibriumState {
     pub n_energy_evaluations: u64,
 }
 
+impl EquilibriumState {
+    /// Walkers of one state at these positions, whose step has been adapted before.
+    pub fn resumed(x: Vec<f64>, n_walkers: usize, step_size: f64) -> Self {
+        Self {
+            block: 0,
+            step_size,
+            x,
+            labels: vec![0; n_walkers],
+            homes: vec![0; n_walkers],
+            transitions: vec![vec![0]],
+            round_trips: vec![0],
+            n_energy_evaluations: 0,
+        }
+    }
+}
+
 /// What one block recorded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EquilibriumBlock {

@@ -150,8 +150,8 @@ fn couple(coupling: Coupling, noise: &Noise, times: &[f64], before: &[f64], z: &
     match coupling {
         Coupling::Independent | Coupling::Gaussian | Coupling::Line(_) => {}
         Coupling::Twins { trace: Trace::Hutchinson | Trace::Exact, .. } => {}
-        // Chains start at the data point.
-        Coupling::Chains(_) => z.copy_from_slice(first),
+        // Chains start at the data point; a walker takes the place of the other.
+        Coupling::Chains(_) | Coupling::Equilibrium { .. } => z.copy_from_slice(first),
         Coupling::Transition => {
             let (earlier, t) = (times[k - 1], times[k]);
             let (g, g_before) = (noise.deviation(t), noise.deviation(earlier));

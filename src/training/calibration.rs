@@ -24,10 +24,44 @@ pub fn calibrate(model: &mut EnergyModel, data: &TrainingData, streams: &Streams
     let Some(offsets) = model.program.offset_parameters() else { return Ok(()) };
     let noise = *model.noise();
     let (first, last) = noise.time_range();
-    // Neighbours are a standard deviation of their log-ratio apart.
     let decades = 0.5 * (noise.log_snr(first) - noise.log_snr(last));
-    let n_levels = (decades * (2.0 * model.degrees_of_freedom() as f64).sqrt()).ceil().clamp(16.0, 512.0);
+    let n_levels = n_levels(model, decades).clamp(16.0, 512.0);
     let times = noise.log_snr_grid(n_levels as usize);
+    calibrate_levels(model, data, streams, &times, &offsets.collect::<Vec<_>>())
+}
+
+/// Makes log Z_θ within `reach` of the data end in log(a²/g²) what it is where the reach ends, by parameters that act nowhere else.
+pub fn calibrate_data_end(
+    model: &mut EnergyModel,
+    reach: f64,
+    data: &TrainingData,
+    streams: &Streams,
+) -> Result<()> {
+    let Some(offsets) = model.program.offset_parameters() else { return Ok(()) };
+    let acts = model.parameters_within(reach);
+    let offsets: Vec<usize> = offsets.filter(|&parameter| acts[parameter]).collect();
+    let noise = *model.noise();
+    let n_levels = n_levels(model, 0.5 * reach).max(4.0) as usize;
+    let end = noise.log_snr(noise.time_range().0);
+    let times: Vec<f64> = (0..=n_levels)
+        .map(|k| noise.time_at_log_snr(end - reach * (1.0 - k as f64 / n_levels as f64)))
+        .collect();
+    calibrate_levels(model, data, streams, &times, &offsets)
+}
+
+/// Levels over so many units of log g whose neighbours are a standard deviation of their log-ratio apart.
+fn n_levels(model: &EnergyModel, length: f64) -> f64 {
+    (length * (2.0 * model.degrees_of_freedom() as f64).sqrt()).ceil()
+}
+
+/// Makes log Z_θ at all of these times what it is at the first of them, by these parameters.
+fn calibrate_levels(
+    model: &mut EnergyModel,
+    data: &TrainingData,
+    streams: &Streams,
+    times: &[f64],
+    offsets: &[usize],
+) -> Result<()> {
     let size = model.space().dimension();
 
     let mut free_energies = vec![0.0];
@@ -58,14 +92,14 @@ pub fn calibrate(model: &mut EnergyModel, data: &TrainingData, streams: &Streams
     // The energy is linear in these parameters: what each adds at each level is a difference.
     let weights = model.weights().values().to_vec();
     let mut base = vec![0.0; times.len()];
-    model.energies(&times, &examples, &mut base)?;
+    model.energies(times, &examples, &mut base)?;
     let mut added = DMatrix::zeros(times.len(), offsets.len());
-    for (column, parameter) in offsets.clone().enumerate() {
+    for (column, &parameter) in offsets.iter().enumerate() {
         let mut changed = weights.clone();
         changed[parameter] += 1.0;
         model.set_weights(&changed)?;
         let mut u = vec![0.0; times.len()];
-        model.energies(&times, &examples, &mut u)?;
+        model.energies(times, &examples, &mut u)?;
         (0..u.len()).for_each(|level| added[(level, column)] = u[level] - base[level]);
     }
     let wanted = -DVector::from_vec(free_energies);
@@ -74,7 +108,7 @@ pub fn calibrate(model: &mut EnergyModel, data: &TrainingData, streams: &Streams
     let change = normal.cholesky().map(|factors| factors.solve(&(added.transpose() * wanted)));
     let mut calibrated = weights;
     if let Some(change) = change {
-        calibrated[offsets].iter_mut().zip(&change).for_each(|(weight, change)| *weight += *change as f32);
+        offsets.iter().zip(&change).for_each(|(&at, change)| calibrated[at] += *change as f32);
     }
     model.set_weights(&calibrated)
 }
@@ -148,6 +182,16 @@ mod tests {
         calibrate(&mut shifted, &training, &streams).unwrap();
         let calibrated = energies(&plain);
         assert!(far(&calibrated, &energies(&shifted)) < 1e-2);
+        // Within a reach of the data end, whatever was added there alone.
+        let acts = plain.parameters_within(4.2);
+        let mut weights = plain.weights().values().to_vec();
+        offsets.filter(|&k| acts[k]).for_each(|k| weights[k] -= 9.0);
+        shifted.set_weights(&weights).unwrap();
+        assert!(far(&calibrated, &energies(&shifted)) > 1.0);
+        calibrate_data_end(&mut shifted, 4.2, &training, &streams).unwrap();
+        let error = far(&calibrated, &energies(&shifted));
+        assert!(error > 0.0 && error < 0.2, "{error}");
+
         calibrate(&mut plain, &training, &Streams::new(2)).unwrap();
         let error = far(&calibrated, &energies(&plain));
         assert!(error > 0.0 && error < 0.5, "{error}");

@@ -5,6 +5,7 @@ pub mod batch;
 mod calibration;
 pub mod chains;
 mod conditions;
+pub mod equilibrium_walkers;
 pub mod gradient;
 mod initialiser;
 mod lines;

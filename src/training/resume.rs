@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use super::equilibrium_walkers::WalkerState;
 use super::initialiser::InitialiserState;
 use super::optimizer::Adam;
 use super::trainer::TrainerState;
@@ -12,6 +13,10 @@ use crate::model::checkpoint::{read_tensors_and_metadata, write_tensors};
 /// Entries of the network that says where chains start, in stages that have one.
 const INITIALISER: [&str; 3] = ["initialiser_weights", "initialiser_first", "initialiser_second"];
 const INITIALISER_STEPS: &str = "initialiser_steps";
+
+/// Entries of walkers at equilibrium, in stages that have them.
+const WALKERS: [&str; 2] = ["walkers", "walker_squared_scores"];
+const WALKER_STEP_SIZE: &str = "walker_step_size_bits";
 
 /// Writes a state, atomically.
 pub fn save(path: &Path, state: &TrainerState) -> Result<()> {
@@ -41,6 +46,12 @@ pub fn save(path: &Path, state: &TrainerState) -> Result<()> {
         tensors.extend(INITIALISER.into_iter().zip(more));
         metadata.insert(INITIALISER_STEPS.into(), adam.n_steps.to_string());
     }
+    let squared_scores;
+    if let Some(WalkerState { x, step_size, squared_scores: scores }) = &state.walkers {
+        squared_scores = split(scores);
+        tensors.extend(WALKERS.into_iter().zip([x.as_slice(), &squared_scores]));
+        metadata.insert(WALKER_STEP_SIZE.into(), step_size.to_bits().to_string());
+    }
     write_tensors(path, &tensors, metadata)
 }
 
@@ -65,8 +76,17 @@ pub fn load(path: &Path) -> Result<TrainerState> {
             Some(InitialiserState { weights: take(weights)?, adam })
         }
     };
+    let walkers = match metadata.get(WALKER_STEP_SIZE) {
+        None => None,
+        Some(bits) => {
+            let step_size = f64::from_bits(bits.parse().map_err(|_| missing(WALKER_STEP_SIZE))?);
+            let [x, squared_scores] = WALKERS;
+            Some(WalkerState { x: take(x)?, step_size, squared_scores: join(take(squared_scores)?) })
+        }
+    };
     Ok(TrainerState {
         initialiser,
+        walkers,
         step: number("step")?,
         weights: take("weights")?,
         average: take("average")?,

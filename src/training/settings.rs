@@ -144,7 +144,9 @@ impl TrainSettings {
         for (idx, stage) in self.stages.iter().enumerate() {
             let place = format!("{place}.stages[{idx}]");
             let objectives = stage.objectives(&place)?;
-            let is_energy = |o: &Weighted| matches!(o.objective.learns(), Learns::Path | Learns::Beside);
+            let is_energy = |o: &Weighted| {
+                matches!(o.objective.learns(), Learns::Path | Learns::Beside | Learns::Refinement)
+            };
             if let Some(other) = objectives.iter().find(|o| !is_energy(o)) {
                 let name = other.objective.name();
                 let message = match other.objective.learns() {
@@ -162,8 +164,10 @@ impl TrainSettings {
 
     /// What the stages make of u_θ in the end; they must be valid.
     pub fn learns(&self) -> Learns {
-        let last = self.stages.last().and_then(|stage| stage.objectives("").ok()).unwrap_or_default();
-        let all = last.iter().map(|o| o.objective.learns());
+        let of_stages = self.stages.iter().rev().map(|stage| stage.objectives("").unwrap_or_default());
+        let refines = |o: &Weighted| o.objective.learns() == Learns::Refinement;
+        let last = of_stages.skip_while(|objectives| objectives.iter().any(refines)).next();
+        let all = last.iter().flatten().map(|o| o.objective.learns());
         all.filter(|learns| *learns != Learns::Beside)
             .find(|learns| *learns != Learns::Path)
             .unwrap_or_default()
@@ -201,6 +205,15 @@ impl TrainSettings {
         }
         for (idx, stage) in self.stages.iter().enumerate() {
             stage.validate(&format!("{place}.stages[{idx}]"))?;
+        }
+        let first = self.stages[0].objectives(&format!("{place}.stages[0]"))?;
+        if let Some(refinement) = first.iter().find(|o| o.objective.learns() == Learns::Refinement) {
+            let message = format!(
+                "`{}` refines an energy that earlier stages have trained",
+                refinement.objective.name()
+            );
+            let hint = "begin with a stage of `denoising_score_matching`";
+            return Err(Error::config(format!("{place}.stages[0].objectives"), message, hint));
         }
         Ok(())
     }
@@ -253,8 +266,8 @@ impl StageSettings {
         if coupling != Coupling::Independent && self.times.n_levels > 0 {
             return fail("times.n_levels", "must be 0 for these objectives".into());
         }
-        // Points of lines are not noised data.
-        if matches!(coupling, Coupling::Line(_))
+        // Points of lines are not noised data, and walkers train nothing but the data end.
+        if matches!(coupling, Coupling::Line(_) | Coupling::Equilibrium { .. })
             && let Some(other) = objectives.iter().find(|o| o.objective.coupling() != coupling)
         {
             let message =

@@ -571,3 +571,101 @@ fn the_gradient_of_state_classification_is_the_derivative_of_its_loss_on_every_d
     let short = TrainingData { first: End { states: &states[1..], ..first }, ..data };
     assert!(refused(of_states(), short).contains("states of training frames"));
 }
+
+/// A stage of score matching and one of maximum likelihood at the data end.
+fn refined(reach: f64) -> TrainSettings {
+    toml::from_str(&format!(
+        "[[stages]]
+         name = 'score'
+         n_steps = 3
+         batch_size = 40
+         learning_rate = 3e-3
+         objectives = [{{ kind = 'denoising_score_matching' }}]
+         [[stages]]
+         name = 'likelihood'
+         n_steps = 8
+         batch_size = 40
+         learning_rate = 3e-3
+         times = {{ n_times = 2 }}
+         [[stages.objectives]]
+         kind = 'maximum_likelihood'
+         reach = {reach}
+         walkers = {{ n_walkers = 70, every = 3, n_relaxation = 4, n_cycles = 2, n_steps = 12 }}"
+    ))
+    .unwrap()
+}
+
+/// Walkers are part of the state, with the widths of their ways, and gone with their stage.
+#[test]
+fn walkers_go_on_in_the_same_bits() {
+    let settings = refined(4.2);
+    settings.validate("train").unwrap();
+    let reference = train_by(&settings, 1, None);
+    assert!(reference.step == 11 && reference.walkers.is_none());
+    for (n_threads, interrupt) in [(2, None), (1, Some(3)), (1, Some(4)), (2, Some(6)), (1, Some(10))] {
+        assert_eq!(reference, train_by(&settings, n_threads, interrupt), "{interrupt:?}");
+    }
+    // Walkers of another molecule are refused.
+    let data = chain(40);
+    let data32 = single(&data);
+    let mut trainer =
+        Trainer::new(model(&data, false), &settings, training_data(&data32), Streams::new(8)).unwrap();
+    for _ in 0..5 {
+        trainer.step().unwrap();
+    }
+    let mut state = trainer.state().clone();
+    let walkers = state.walkers.as_mut().unwrap();
+    assert_eq!((walkers.x.len(), walkers.squared_scores.len()), (70 * 12, 12));
+    walkers.x.pop();
+    assert!(trainer.restore(state).unwrap_err().to_string().contains("walkers of 12 numbers"));
+}
+
+/// Energies change within the reach and, to the bit, nowhere else.
+#[test]
+fn maximum_likelihood_leaves_wider_noise_as_it_is() {
+    let data = chain(40);
+    let data32 = single(&data);
+    let (settings, reach) = (refined(4.2), 4.2);
+    let mut trainer =
+        Trainer::new(model(&data, false), &settings, training_data(&data32), Streams::new(8)).unwrap();
+    let (first, last) = trainer.model.noise().time_range();
+    let end = trainer.model.noise().log_snr(first);
+    let energies = |model: &EnergyModel, distance: f64| {
+        let t = model.noise().time_at_log_snr(end - distance).clamp(first, last);
+        let mut u = vec![0.0; 40];
+        model.energies(&[t; 40], &data, &mut u).unwrap();
+        u
+    };
+    for _ in 0..3 {
+        trainer.step().unwrap();
+    }
+    let distances = [0.0, 1.0, 2.0, reach, 6.0, 12.0, 20.0];
+    let before = trainer.with_average(|model| Ok(distances.map(|d| energies(model, d)))).unwrap();
+    while trainer.step().unwrap().is_some() {}
+    let model = trainer.into_model().unwrap();
+    for (distance, before) in distances.into_iter().zip(&before) {
+        assert_eq!(distance < reach - 0.5, energies(&model, distance) != *before, "{distance}");
+    }
+}
+
+#[test]
+fn maximum_likelihood_needs_an_energy_to_refine_and_parameters_of_the_data_end() {
+    let mut settings = refined(4.2);
+    settings.stages.remove(0);
+    let error = settings.validate("train").unwrap_err().to_string();
+    assert!(error.contains("refines an energy that earlier stages have trained"), "{error}");
+
+    let mut settings = refined(4.2);
+    let score = settings.stages[0].objectives[0].clone();
+    settings.stages[1].objectives.push(score);
+    let error = settings.validate("train").unwrap_err().to_string();
+    assert!(error.contains("a stage of its own"), "{error}");
+
+    // Nine splines reach further than a default reach.
+    let data = chain(40);
+    let data32 = single(&data);
+    let settings = refined(3.5);
+    let trainer = Trainer::new(model(&data, false), &settings, training_data(&data32), Streams::new(8));
+    let error = trainer.map(|_| ()).unwrap_err().to_string();
+    assert!(error.contains("train.stages[1]") && error.contains("time_splines"), "{error}");
+}

@@ -5,6 +5,7 @@ use rand_distr::{Distribution as _, StandardNormal};
 use serde::{Deserialize, Serialize};
 
 use super::chains::Chains;
+use super::equilibrium_walkers::EquilibriumWalkers;
 use crate::error::{Error, Result, positive};
 use crate::potential::{Noise, Space};
 use crate::random::Rng;
@@ -71,6 +72,14 @@ pub enum Coupling {
     /// The data end alone: a point (1 − l) z + l x₀ of a line from noise to data, paired by optimal transport within
     /// groups, and, with chains, a data point and one that a chain draws.
     Line(Option<Chains>),
+    /// The data end alone: a data point, and where a walker at equilibrium is. Only parameters that act within this reach of
+    /// the data end in log(a²/g²) are trained.
+    Equilibrium {
+        /// How walkers move.
+        walkers: EquilibriumWalkers,
+        /// Reach.
+        reach: f64,
+    },
 }
 
 /// Along which directions twins are apart, by whose second derivatives Δu is known: Σ over all axes, or E ξ·∇∇u·ξ.
@@ -106,7 +115,11 @@ impl Coupling {
     pub fn n_times(self) -> Option<usize> {
         match self {
             Self::Independent => None,
-            Self::Transition | Self::Perturbed(_) | Self::Gaussian | Self::Chains(_) => Some(2),
+            Self::Transition
+            | Self::Perturbed(_)
+            | Self::Gaussian
+            | Self::Chains(_)
+            | Self::Equilibrium { .. } => Some(2),
             Self::Twins { trace: Trace::Weak, .. } => Some(5),
             Self::Twins { .. } => Some(2),
             Self::Line(chains) => Some(if chains.is_some() { 3 } else { 1 }),
@@ -129,7 +142,7 @@ impl Coupling {
     /// How many of so many points are noised data; these come first.
     pub fn n_data(self, n_points: usize) -> usize {
         match self {
-            Self::Perturbed(_) | Self::Gaussian | Self::Chains(_) => 1,
+            Self::Perturbed(_) | Self::Gaussian | Self::Chains(_) | Self::Equilibrium { .. } => 1,
             Self::Twins { trace: Trace::Hutchinson | Trace::Exact, .. } => 2,
             Self::Line(_) => 0,
             _ => n_points,
@@ -151,7 +164,7 @@ impl Coupling {
             Self::Independent => {}
             Self::Transition => times.sort_by(f64::total_cmp),
             Self::Perturbed(_) | Self::Gaussian | Self::Chains(_) => times.fill(times[0]),
-            Self::Line(_) => times.fill(noise.time_range().0),
+            Self::Line(_) | Self::Equilibrium { .. } => times.fill(noise.time_range().0),
             Self::Twins { trace, .. } => {
                 let here = noise.log_snr(times[0]);
                 let further = noise.time_at_log_snr(here - Self::TWIN_STEP);

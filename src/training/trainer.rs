@@ -1,11 +1,13 @@
 //! The loop: batch, gradient, Adam, average; with everything that a resumed run needs.
 
 use super::batch::Batch;
-use super::calibration::calibrate;
+use super::calibration::{calibrate, calibrate_data_end};
+use super::equilibrium_walkers::WalkerState;
 use super::gradient::{GradientEngine, Weighted, coupling};
 use super::initialiser::{Initialiser, InitialiserState};
 use super::optimizer::{self, Adam};
 use super::settings::{StageSettings, TrainSettings};
+use super::times::Coupling;
 use crate::error::{Error, Result};
 use crate::model::EnergyModel;
 use crate::model::data::{DataPoints, GROUP, TrainingData};
@@ -14,6 +16,8 @@ use crate::random::{Purpose, Streams};
 
 /// Random numbers of chains.
 const CHAINS: u64 = 0x4348;
+/// Random numbers of walkers.
+const WALKERS: u64 = 0x574b;
 
 /// A model in training.
 pub struct Trainer<'a> {
@@ -29,6 +33,8 @@ pub struct Trainer<'a> {
     gradient: Vec<f32>,
     /// Where a stage has one; made anew from its state.
     initialiser: Option<Initialiser>,
+    /// Which parameters the stage trains, where it does not train all of them; made anew after a resumption.
+    trained: Option<Vec<bool>>,
 }
 
 /// All that changes during training; a resumed run goes on from it and ends in the same bits.
@@ -50,6 +56,8 @@ pub struct TrainerState {
     pub chains: Vec<f32>,
     /// The network that says where chains of the current stage start, where they have one.
     pub initialiser: Option<InitialiserState>,
+    /// Walkers at equilibrium with the data end, where the current stage has them.
+    pub walkers: Option<WalkerState>,
 }
 
 /// What one step did.
@@ -88,6 +96,7 @@ impl<'a> Trainer<'a> {
             offset_moments: [vec![], vec![]],
             chains: vec![],
             initialiser: None,
+            walkers: None,
         };
         let stages = settings.stages.iter().enumerate();
         let objectives = stages
@@ -136,6 +145,17 @@ impl<'a> Trainer<'a> {
             let message = format!("`{}` needs two ensembles to move between", objective.objective.name());
             return Err(Error::config("train.stages", message, "a path with `kind = \"interpolant\"`"));
         }
+        for (idx, objectives) in objectives.iter().enumerate() {
+            if let Coupling::Equilibrium { reach, .. } = coupling(objectives)
+                && !model.parameters_within(reach).contains(&true)
+            {
+                let message = format!(
+                    "no parameter of the network acts only within {reach} of the data end in log(a²/g²)"
+                );
+                let hint = "a larger `reach`, or more `time_splines` of the network";
+                return Err(Error::config(format!("train.stages[{idx}].objectives"), message, hint));
+            }
+        }
         Ok(Self {
             model,
             settings,
@@ -147,6 +167,7 @@ impl<'a> Trainer<'a> {
             batch: Batch::default(),
             gradient: vec![0.0; n],
             initialiser: None,
+            trained: None,
         })
     }
 
@@ -162,8 +183,15 @@ impl<'a> Trainer<'a> {
         if let Some(initialiser) = &state.initialiser {
             initialiser.check(self.gradient.len())?;
         }
+        if let Some(walkers) = &state.walkers {
+            let n_numbers = walkers.x.len();
+            if n_numbers == 0 || !n_numbers.is_multiple_of(self.data.space.dimension()) {
+                let expected = format!("walkers of {} numbers", self.data.space.dimension());
+                return Err(Error::invalid("checkpoint", expected, n_numbers.to_string()));
+            }
+        }
         self.model.set_weights(&state.weights)?;
-        self.initialiser = None;
+        (self.initialiser, self.trained) = (None, None);
         self.state = state;
         Ok(())
     }
@@ -209,7 +237,15 @@ impl<'a> Trainer<'a> {
             state.chains = vec![f32::NAN; n_kept];
             let has_network = chains.is_some_and(|chains| chains.needs_network());
             state.initialiser = has_network.then(|| InitialiserState::new(state.average.clone()));
-            self.initialiser = None;
+            (self.initialiser, self.trained) = (None, None);
+            state.walkers = None;
+            if let Coupling::Equilibrium { walkers, .. } = coupling(&self.objectives[stage_idx]) {
+                // A refinement goes on from what is used of the stages before.
+                state.weights.copy_from_slice(&state.average);
+                self.model.set_weights(&state.weights)?;
+                state.walkers =
+                    Some(walkers.start(&self.model, &self.data, &self.streams.derive(WALKERS))?);
+            }
         }
         if let (Some(initialiser), None) = (&state.initialiser, &self.initialiser) {
             self.initialiser = Some(Initialiser::new(&self.model, initialiser)?);
@@ -219,6 +255,14 @@ impl<'a> Trainer<'a> {
         let coupling = coupling(objectives);
         let points = stage.batch_size;
         self.batch.draw(&self.data, &noise, &stage.times, coupling, points, &self.streams, step);
+        // Kept when the step is.
+        let mut moved = state.walkers.clone();
+        if let (Coupling::Equilibrium { walkers, reach }, Some(of_walkers)) = (coupling, &mut moved) {
+            let streams = self.streams.derive(WALKERS);
+            walkers.advance(&self.model, of_walkers, &streams, step)?;
+            walkers.fill(of_walkers, &mut self.batch, self.data.space.dimension(), &streams, step);
+            self.trained.get_or_insert_with(|| self.model.parameters_within(reach));
+        }
         let mut kept = state.chains.clone();
         if let Some(chains) = coupling.chains() {
             let streams = self.streams.derive(CHAINS);
@@ -231,6 +275,10 @@ impl<'a> Trainer<'a> {
         let losses =
             self.engine.evaluate(&self.model, &self.batch, objectives, &state.offsets, &mut self.gradient)?;
         let loss = losses.by_objective.iter().zip(objectives).map(|(loss, o)| loss * o.weight).sum::<f64>();
+        if let Some(trained) = &self.trained {
+            let others = self.gradient.iter_mut().zip(trained).filter(|(_, trained)| !**trained);
+            others.for_each(|(gradient, _)| *gradient = 0.0);
+        }
         let gradient_norm = optimizer::clip(&mut self.gradient, self.settings.gradient_clip);
         let rate = optimizer::learning_rate(
             state.step - first,
@@ -247,8 +295,17 @@ impl<'a> Trainer<'a> {
             if let (Some(initialiser), Some(state)) = (&mut self.initialiser, &mut state.initialiser) {
                 initialiser.step(&self.settings.adam, rate, state)?;
             }
-            state.chains = kept;
+            (state.chains, state.walkers) = (kept, moved);
             state.step += 1;
+            if let Coupling::Equilibrium { reach, .. } = coupling
+                && state.step == first + stage.n_steps
+            {
+                self.model.set_weights(&state.average)?;
+                calibrate_data_end(&mut self.model, reach, &self.data, &self.streams)?;
+                state.weights.copy_from_slice(self.model.weights().values());
+                state.average.copy_from_slice(self.model.weights().values());
+                state.walkers = None;
+            }
         }
         Ok(Some(StepReport {
             step: state.step,

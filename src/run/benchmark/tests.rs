@@ -214,6 +214,53 @@ fn the_energy_of_a_generator_fails_the_test_of_weights() {
     assert!(field > 0.15 && energy < 0.08, "{field} {energy}");
 }
 
+/// Scores do not see the weights of separated modes; walkers that noise leads from one to the other do.
+#[test]
+fn maximum_likelihood_finds_the_weights_that_scores_do_not() {
+    let family = ProblemSettings::TwoModes { dimensions: vec![2], separations: vec![8.0], weight: 0.8 };
+    let problem = family.problems("problems[0]").unwrap().remove(0);
+    let frames: Vec<f32> = problem.sample(4000, &Streams::new(1)).iter().map(|x| *x as f32).collect();
+    let architecture = Architecture::of_vectors(2, crate::potential::Noise::default());
+    let data = TrainingData::of_frames(architecture.space, &frames);
+    let table = "kind = 'vector'\nhidden = [32, 32]\ntime_splines = 17".parse().unwrap();
+    let network = NETWORKS.build("network", table, &()).unwrap();
+    let streams = Streams::new(2);
+    let model = EnergyModel::initial(&*network, architecture, 1.0, &data, &streams).unwrap();
+    let settings: crate::training::TrainSettings = toml::from_str(
+        "ema_decay = 0.99
+         [[stages]]
+         name = 'score'
+         n_steps = 1200
+         batch_size = 256
+         learning_rate = 5e-3
+         warmup_steps = 20
+         objectives = [{ kind = 'denoising_score_matching' }]
+         [[stages]]
+         name = 'likelihood'
+         n_steps = 1000
+         batch_size = 256
+         learning_rate = 3e-3
+         warmup_steps = 20
+         times = { n_times = 2 }
+         [[stages.objectives]]
+         kind = 'maximum_likelihood'
+         walkers = { n_walkers = 2048, every = 10, n_relaxation = 20, n_cycles = 2, n_steps = 40 }",
+    )
+    .unwrap();
+    let mut trainer = Trainer::new(model, &settings, data, streams).unwrap();
+    let assessed = |model: &EnergyModel| {
+        assess(&problem, model, Learns::Path, &SETTINGS, &streams, &mut silent).unwrap().weight_error
+    };
+    while trainer.state().step < 1200 {
+        trainer.step().unwrap();
+    }
+    let before = trainer.with_average(|model| Ok(assessed(model))).unwrap();
+    while trainer.step().unwrap().is_some() {}
+    let model = trainer.into_model().unwrap();
+    let after = assessed(&model);
+    assert!(before > 0.15 && after < 0.04, "{before} {after}");
+}
+
 /// Both tie the levels to each other, which scores alone do not.
 #[test]
 fn consistency_along_the_process_finds_one_constant() {

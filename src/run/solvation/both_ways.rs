@@ -101,7 +101,7 @@ pub fn both_ways(
     let end = ends.single(&learned.noise, "paths to noise")?;
     let begun = Instant::now();
     let size = ends.space.dimension();
-    let widths: Vec<f64> = DiffusionPaths::width_frames(end.training.len() / size)
+    let widths: Vec<f64> = DiffusionPaths::width_frames(end.training.len() / size, 256)
         .flat_map(|idx| &end.training[idx * size..][..size])
         .map(|x| f64::from(*x))
         .collect();

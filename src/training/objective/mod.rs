@@ -12,6 +12,7 @@ pub mod diffusive_classification;
 pub mod energy_matching;
 pub mod equilibrium_matching;
 pub mod fokker_planck;
+pub mod maximum_likelihood;
 pub mod mirror_classification;
 pub mod noise_contrastive;
 pub mod persistent_contrastive_divergence;
@@ -38,6 +39,7 @@ pub static OBJECTIVES: Registry<dyn Objective, ()> = Registry::new(
         entry::<energy_matching::EnergyMatching, _, _>("energy_matching"),
         entry::<equilibrium_matching::EquilibriumMatching, _, _>("equilibrium_matching"),
         entry::<fokker_planck::FokkerPlanck, _, _>("fokker_planck"),
+        entry::<maximum_likelihood::MaximumLikelihood, _, _>("maximum_likelihood"),
         entry::<mirror_classification::MirrorClassification, _, _>("mirror_classification"),
         entry::<noise_contrastive::NoiseContrastive, _, _>("noise_contrastive"),
         entry::<persistent_contrastive_divergence::PersistentContrastiveDivergence, _, _>(
@@ -120,6 +122,8 @@ pub enum Learns {
     Generator,
     /// Part of an energy, the rest of which another objective must train.
     Beside,
+    /// The data end of an energy that earlier stages have trained at every time.
+    Refinement,
 }
 
 /// A loss per data point.

@@ -161,7 +161,7 @@ fn remedy(draw: &Draw, name: &str) -> &'static str {
 /// Ways from the data end to noise and back along the learned score.
 fn ways_through_noise<'a>(draw: &Draw<'a>, n_steps: usize) -> Result<DiffusionPaths<'a>> {
     let frames = draw.context.data.train();
-    let chosen: Vec<usize> = DiffusionPaths::width_frames(frames.n_frames()).collect();
+    let chosen: Vec<usize> = DiffusionPaths::width_frames(frames.n_frames(), 1024).collect();
     let scale = draw.model.length_scale_nm;
     let x: Vec<f64> = frames.select(&chosen).positions_nm().iter().map(|x| x / scale).collect();
     let streams = draw.streams.derive(0x5741);
