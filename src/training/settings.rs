@@ -164,9 +164,8 @@ impl TrainSettings {
 
     /// What the stages make of u_θ in the end; they must be valid.
     pub fn learns(&self) -> Learns {
-        let of_stages = self.stages.iter().rev().map(|stage| stage.objectives("").unwrap_or_default());
-        let refines = |o: &Weighted| o.objective.learns() == Learns::Refinement;
-        let last = of_stages.skip_while(|objectives| objectives.iter().any(refines)).next();
+        let mut of_stages = self.stages.iter().rev().map(|stage| stage.objectives("").unwrap_or_default());
+        let last = of_stages.find(|all| all.iter().all(|o| o.objective.learns() != Learns::Refinement));
         let all = last.iter().flatten().map(|o| o.objective.learns());
         all.filter(|learns| *learns != Learns::Beside)
             .find(|learns| *learns != Learns::Path)

@@ -3,7 +3,7 @@
 use super::batch::Batch;
 use super::calibration::{calibrate, calibrate_data_end};
 use super::equilibrium_walkers::WalkerState;
-use super::gradient::{GradientEngine, Weighted, coupling};
+use super::gradient::{GradientEngine, Losses, Weighted, coupling};
 use super::initialiser::{Initialiser, InitialiserState};
 use super::optimizer::{self, Adam};
 use super::settings::{StageSettings, TrainSettings};
@@ -217,36 +217,10 @@ impl<'a> Trainer<'a> {
     /// state stays as it was before the step.
     pub fn step(&mut self) -> Result<Option<StepReport>> {
         let Some((stage_idx, stage, first)) = self.stage() else { return Ok(None) };
-        let state = &mut self.state;
-        if state.step == first {
-            let compares_times = |o: &Weighted| o.objective.needs_cross_energies();
-            if stage.calibrate || self.objectives[stage_idx].iter().any(compares_times) {
-                // What has been learned so far, with one constant for all times, which classification needs.
-                self.model.set_weights(&state.average)?;
-                calibrate(&mut self.model, &self.data, &self.streams)?;
-                state.weights.copy_from_slice(self.model.weights().values());
-                state.average.copy_from_slice(self.model.weights().values());
-            }
-            // A new stage has other objectives: moments of the old gradients would only mislead.
-            state.adam = Adam::new(self.gradient.len());
-            state.offsets = vec![0.0; stage.times.n_levels];
-            state.offset_moments = [vec![0.0; stage.times.n_levels], vec![0.0; stage.times.n_levels]];
-            let chains = coupling(&self.objectives[stage_idx]).chains();
-            let n_kept =
-                chains.map_or(0, |chains| chains.n_kept(stage.batch_size, self.data.space.dimension()));
-            state.chains = vec![f32::NAN; n_kept];
-            let has_network = chains.is_some_and(|chains| chains.needs_network());
-            state.initialiser = has_network.then(|| InitialiserState::new(state.average.clone()));
-            (self.initialiser, self.trained) = (None, None);
-            state.walkers = None;
-            if let Coupling::Equilibrium { walkers, .. } = coupling(&self.objectives[stage_idx]) {
-                // A refinement goes on from what is used of the stages before.
-                state.weights.copy_from_slice(&state.average);
-                self.model.set_weights(&state.weights)?;
-                state.walkers =
-                    Some(walkers.start(&self.model, &self.data, &self.streams.derive(WALKERS))?);
-            }
+        if self.state.step == first {
+            self.begin_stage(stage_idx, stage)?;
         }
+        let state = &mut self.state;
         if let (Some(initialiser), None) = (&state.initialiser, &self.initialiser) {
             self.initialiser = Some(Initialiser::new(&self.model, initialiser)?);
         }
@@ -272,9 +246,10 @@ impl<'a> Trainer<'a> {
                 initialiser.learn(&lesson, self.settings.gradient_clip)?;
             }
         }
-        let losses =
+        let Losses { by_objective, offset_gradient } =
             self.engine.evaluate(&self.model, &self.batch, objectives, &state.offsets, &mut self.gradient)?;
-        let loss = losses.by_objective.iter().zip(objectives).map(|(loss, o)| loss * o.weight).sum::<f64>();
+        let names: Vec<&'static str> = objectives.iter().map(|o| o.objective.name()).collect();
+        let loss = by_objective.iter().zip(objectives).map(|(loss, o)| loss * o.weight).sum::<f64>();
         if let Some(trained) = &self.trained {
             let others = self.gradient.iter_mut().zip(trained).filter(|(_, trained)| !**trained);
             others.for_each(|(gradient, _)| *gradient = 0.0);
@@ -289,9 +264,14 @@ impl<'a> Trainer<'a> {
         );
         if loss.is_finite() && gradient_norm.is_finite() {
             state.adam.step(&self.settings.adam, rate, &self.gradient, &mut state.weights);
+            if let Some(trained) = &self.trained {
+                // Decay of weights is not of the gradient.
+                let weights = state.weights.iter_mut().zip(self.model.weights().values()).zip(trained);
+                weights.filter(|(_, trained)| !**trained).for_each(|((weight, old), _)| *weight = *old);
+            }
             self.model.set_weights(&state.weights)?;
             optimizer::average(&mut state.average, &state.weights, self.settings.ema_decay, state.step);
-            step_offsets(state, rate, &losses.offset_gradient);
+            step_offsets(state, rate, &offset_gradient);
             if let (Some(initialiser), Some(state)) = (&mut self.initialiser, &mut state.initialiser) {
                 initialiser.step(&self.settings.adam, rate, state)?;
             }
@@ -300,21 +280,60 @@ impl<'a> Trainer<'a> {
             if let Coupling::Equilibrium { reach, .. } = coupling
                 && state.step == first + stage.n_steps
             {
-                self.model.set_weights(&state.average)?;
-                calibrate_data_end(&mut self.model, reach, &self.data, &self.streams)?;
-                state.weights.copy_from_slice(self.model.weights().values());
-                state.average.copy_from_slice(self.model.weights().values());
                 state.walkers = None;
+                self.go_on_from_average(|model, data, streams| {
+                    calibrate_data_end(model, reach, data, streams)
+                })?;
             }
         }
         Ok(Some(StepReport {
-            step: state.step,
+            step: self.state.step,
             stage: stage_idx,
             loss: if gradient_norm.is_finite() { loss } else { f64::NAN },
-            objectives: objectives.iter().map(|o| o.objective.name()).zip(losses.by_objective).collect(),
+            objectives: names.into_iter().zip(by_objective).collect(),
             learning_rate: rate,
             gradient_norm,
         }))
+    }
+
+    /// What a stage starts with, before its first step.
+    fn begin_stage(&mut self, stage_idx: usize, stage: &StageSettings) -> Result<()> {
+        let compares_times = |o: &Weighted| o.objective.needs_cross_energies();
+        if stage.calibrate || self.objectives[stage_idx].iter().any(compares_times) {
+            // What has been learned so far, with one constant for all times, which classification needs.
+            self.go_on_from_average(calibrate)?;
+        }
+        let coupling = coupling(&self.objectives[stage_idx]);
+        let mut of_walkers = None;
+        if let Coupling::Equilibrium { walkers, .. } = coupling {
+            self.go_on_from_average(|_, _, _| Ok(()))?;
+            of_walkers = Some(walkers.start(&self.model, &self.data, &self.streams.derive(WALKERS))?);
+        }
+        let (chains, dimension) = (coupling.chains(), self.data.space.dimension());
+        let n_kept = chains.map_or(0, |chains| chains.n_kept(stage.batch_size, dimension));
+        let has_network = chains.is_some_and(|chains| chains.needs_network());
+        let state = &mut self.state;
+        // A new stage has other objectives: moments of the old gradients would only mislead.
+        state.adam = Adam::new(self.gradient.len());
+        state.offsets = vec![0.0; stage.times.n_levels];
+        state.offset_moments = [vec![0.0; stage.times.n_levels], vec![0.0; stage.times.n_levels]];
+        state.chains = vec![f32::NAN; n_kept];
+        state.initialiser = has_network.then(|| InitialiserState::new(state.average.clone()));
+        state.walkers = of_walkers;
+        (self.initialiser, self.trained) = (None, None);
+        Ok(())
+    }
+
+    /// Takes the average of weights, changed so, for the weights.
+    fn go_on_from_average(
+        &mut self,
+        change: impl FnOnce(&mut EnergyModel, &TrainingData, &Streams) -> Result<()>,
+    ) -> Result<()> {
+        self.model.set_weights(&self.state.average)?;
+        change(&mut self.model, &self.data, &self.streams)?;
+        self.state.weights.copy_from_slice(self.model.weights().values());
+        self.state.average.copy_from_slice(self.model.weights().values());
+        Ok(())
     }
 
     /// Runs `f` on the model with averaged weights.

@@ -41,7 +41,7 @@ impl Default for MaximumLikelihood {
 
 impl Settings<dyn Objective, ()> for MaximumLikelihood {
     const SUMMARY: &'static str = "maximum likelihood at the data end, against walkers at equilibrium; last, in a stage of its own (n_times = 2)";
-    const EXAMPLE: &'static str = "walkers = { n_walkers = 1024, every = 25 }\nreach = 3.5";
+    const EXAMPLE: &'static str = "walkers = { n_walkers = 256, every = 5 }\nreach = 3.5";
 
     fn build(self, (): &()) -> Result<Box<dyn Objective>> {
         self.walkers.validate()?;
