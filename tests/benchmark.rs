@@ -24,8 +24,8 @@ fn a_suite_runs_resumes_and_repeats_itself() {
 
     let report = home.path().join("whole/report");
     let table = std::fs::read_to_string(report.join("table.csv")).unwrap();
-    // Five methods on both problems, five on one.
-    assert_eq!(table.lines().count(), 1 + 2 * 5 + 5, "{table}");
+    // Five methods on both problems, six on one.
+    assert_eq!(table.lines().count(), 1 + 2 * 5 + 6, "{table}");
     assert!(table.starts_with("problem,method,n_seeds,n_modes,weight_error,"), "{table}");
     assert!(
         std::fs::read_to_string(report.join("table.md")).unwrap().contains("| checkerboard | DSM + RNE |")
